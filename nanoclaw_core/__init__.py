@@ -1,0 +1,142 @@
+"""NanoClaw: a personal AI assistant in the chats you already use, answered by Claude Code from inside a container.
+
+This module is the door for plugin authors: every public name, and nothing that is not public. Names are imported when they
+are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nanoclaw_core.errors import (
+        ActionRefused,
+        ContainerFailed,
+        ImageBuildFailed,
+        MessageTooLong,
+        ModelUnavailable,
+        NanoClawError,
+        OutcomeUnknown,
+        Refused,
+        RuntimeUnavailable,
+        TryLater,
+    )
+    from nanoclaw_core.hookspecs import hookimpl
+    from nanoclaw_core.models import (
+        Address,
+        AgentGroup,
+        BuildContext,
+        Capabilities,
+        ContainerSpec,
+        ContainerState,
+        Event,
+        InboundMessage,
+        LengthUnit,
+        Limits,
+        Manifest,
+        ModelRequest,
+        Mount,
+        OutboundMessage,
+        Progress,
+        Quote,
+        Receipt,
+        Sender,
+        SetupField,
+        clean_text,
+    )
+    from nanoclaw_core.ports import (
+        Action,
+        ActionCall,
+        ActionHost,
+        Channel,
+        ChannelContext,
+        ChannelFactory,
+        ModelResponse,
+        Provider,
+        ProviderContext,
+        ProviderFactory,
+        Receive,
+        Runtime,
+        RuntimeFactory,
+        SettlingChannel,
+        TypingChannel,
+    )
+    from nanoclaw_core.upstream import HttpUpstream
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": "ActionRefused ContainerFailed ImageBuildFailed MessageTooLong ModelUnavailable NanoClawError OutcomeUnknown "
+    "Refused RuntimeUnavailable TryLater",
+    "hookspecs": "hookimpl",
+    "models": "Address AgentGroup BuildContext Capabilities ContainerSpec ContainerState Event InboundMessage LengthUnit "
+    "Limits Manifest ModelRequest Mount OutboundMessage Progress Quote Receipt Sender SetupField clean_text",
+    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory ModelResponse Provider ProviderContext "
+    "ProviderFactory Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
+    "upstream": "HttpUpstream",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "Action",
+    "ActionCall",
+    "ActionHost",
+    "ActionRefused",
+    "Address",
+    "AgentGroup",
+    "BuildContext",
+    "Capabilities",
+    "Channel",
+    "ChannelContext",
+    "ChannelFactory",
+    "ContainerFailed",
+    "ContainerSpec",
+    "ContainerState",
+    "Event",
+    "HttpUpstream",
+    "ImageBuildFailed",
+    "InboundMessage",
+    "LengthUnit",
+    "Limits",
+    "Manifest",
+    "MessageTooLong",
+    "ModelRequest",
+    "ModelResponse",
+    "ModelUnavailable",
+    "Mount",
+    "NanoClawError",
+    "OutboundMessage",
+    "OutcomeUnknown",
+    "Progress",
+    "Provider",
+    "ProviderContext",
+    "ProviderFactory",
+    "Quote",
+    "Receipt",
+    "Receive",
+    "Refused",
+    "Runtime",
+    "RuntimeFactory",
+    "RuntimeUnavailable",
+    "Sender",
+    "SettlingChannel",
+    "SetupField",
+    "TryLater",
+    "TypingChannel",
+    "__version__",
+    "clean_text",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:  # the type of the name asked for; type checkers see the imports above
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,217 @@
+"""Every error that NanoClaw raises on purpose, split by what the caller does next.
+
+    NanoClawError
+    ├── SettingInvalid          fix the setting
+    ├── HomeUnusable            fix the folder
+    ├── HostRunning             another host owns this home
+    ├── HostNotRunning          start the host
+    ├── DatabaseTooNew          install the version that wrote it
+    ├── UnknownName             choose one of the names that exist
+    ├── DuplicateName           disable one of the two plugins
+    ├── PluginUnusable          the plugin is left out, the rest goes on
+    ├── InvalidPattern          correct the engage pattern
+    ├── MessageTooLong          send it as a file
+    ├── RuntimeUnavailable      wait for the container runtime, or start it
+    ├── ContainerFailed         this worker is lost, another may start
+    ├── ImageBuildFailed        mend the build
+    ├── ModelUnavailable        the provider cannot be asked at all
+    ├── ActionRefused           tell the agent why
+    ├── ProtocolViolation       close the link of that worker
+    └── DeliveryError           raised by channels
+        ├── TryLater            send again after a pause
+        ├── Refused             never send this again, tell the people concerned
+        └── OutcomeUnknown      it may have been sent: ask before repeating
+
+Each class knows the exit code of the command line (`exit_code`) and composes its own message, which always ends with what
+to do. The exit codes are part of the public interface: 1 a bug or an unnamed failure, 2 wrong use, 3 configuration,
+4 container runtime or image, 5 host not running or already running, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class NanoClawError(Exception):
+    """The root of all errors that are worth showing to a person as one line."""
+
+    exit_code = 1
+
+
+class SettingInvalid(NanoClawError):
+    """A setting does not hold what it must.
+
+    >>> print(SettingInvalid("NANOCLAW_MAX_TURNS", "0", "a whole number from 1 to 64"))
+    NANOCLAW_MAX_TURNS is '0', but must be a whole number from 1 to 64. Correct it in the environment or in .env.
+    """
+
+    exit_code = 3
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        super().__init__(f"{name} is {value!r}, but must be {rule}. Correct it in the environment or in .env.")
+        self.name = name
+
+
+class HomeUnusable(NanoClawError):
+    """The folder that holds all state cannot be used."""
+
+    exit_code = 3
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"The home folder {path} cannot be used: {reason}. Mend that, or set NANOCLAW_HOME to another folder.")
+
+
+class HostRunning(NanoClawError):
+    """Another host has this home open."""
+
+    exit_code = 5
+
+    def __init__(self, home: object, pid: int) -> None:
+        super().__init__(f"A host already runs on {home} (pid {pid}). Use it: `nanoclaw chat`. Or stop it: `kill {pid}`.")
+        self.pid = pid
+
+
+class HostNotRunning(NanoClawError):
+    """Nobody answers on the control socket."""
+
+    exit_code = 5
+
+    def __init__(self, home: object) -> None:
+        super().__init__(f"No host runs on {home}. Start one with `nanoclaw serve`, or just use `nanoclaw chat`.")
+
+
+class DatabaseTooNew(NanoClawError):
+    """The database was written by a later version of NanoClaw."""
+
+    exit_code = 3
+
+    def __init__(self, path: object, revision: str) -> None:
+        super().__init__(
+            f"The database {path} was written by a newer NanoClaw (schema {revision}), which this version cannot read. "
+            "Install that version again, or restore the backup beside it."
+        )
+
+
+class UnknownName(NanoClawError):
+    """A configured or typed name that nothing carries.
+
+    >>> print(UnknownName("provider", "gpt", ["anthropic", "demo"]))
+    There is no provider named 'gpt'. Known: anthropic, demo.
+    """
+
+    exit_code = 3
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(f"There is no {kind} named {name!r}. Known: {names}.")
+
+
+class DuplicateName(NanoClawError):
+    """Two plugins offer the same name; neither wins silently.
+
+    >>> print(DuplicateName("channel", "telegram", "nanoclaw-telegram 0.1.0", "my-telegram 2.0"))
+    Both nanoclaw-telegram 0.1.0 and my-telegram 2.0 offer the channel 'telegram': `nanoclaw plugin disable` one of them.
+    """
+
+    exit_code = 3
+
+    def __init__(self, kind: str, name: str, first: str, second: str) -> None:
+        super().__init__(f"Both {first} and {second} offer the {kind} {name!r}: `nanoclaw plugin disable` one of them.")
+
+
+class PluginUnusable(NanoClawError):
+    """A plugin that cannot be loaded, with the reason that `nanoclaw plugin list` shows."""
+
+    exit_code = 3
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        super().__init__(f"The plugin {plugin} was left out: {reason}")
+        self.plugin = plugin
+        self.reason = reason
+
+
+class InvalidPattern(NanoClawError):
+    """An engage pattern that is no regular expression."""
+
+    exit_code = 3
+
+    def __init__(self, pattern: str, reason: str) -> None:
+        super().__init__(f"The engage pattern {pattern!r} is no regular expression: {reason}. Use '.' to answer everything.")
+
+
+class MessageTooLong(NanoClawError):
+    """A message beyond what is accepted at all (lengths in bytes of UTF-8)."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(f"This message is {length:,} bytes long; at most {limit:,} are accepted. Send it in parts.")
+
+
+class RuntimeUnavailable(NanoClawError):
+    """The container runtime does not answer; everything that needs it waits."""
+
+    exit_code = 4
+
+    def __init__(self, runtime: str, reason: str, advice: str = "Start it; NanoClaw goes on by itself.") -> None:
+        super().__init__(f"The container runtime {runtime} does not answer: {reason}. {advice}")
+        self.reason = reason
+
+
+class ContainerFailed(NanoClawError):
+    """The runtime answers, but this container cannot be made, started or reached."""
+
+    exit_code = 4
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The container {name} failed: {reason}")
+
+
+class ImageBuildFailed(NanoClawError):
+    """The worker image could not be built."""
+
+    exit_code = 4
+
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"The image {tag} could not be built: {reason}. Try `nanoclaw image build` to see the whole output.")
+
+
+class ModelUnavailable(NanoClawError):
+    """The model provider cannot be asked: no connection, no answer in time, or refused by a setting.
+
+    The model proxy answers the worker with `status`; `retry` says whether Claude Code may try the same request again.
+    """
+
+    def __init__(self, reason: str, *, status: int = 502, retry: bool = True) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry = retry
+
+
+class ActionRefused(NanoClawError):
+    """An action that was understood and not done; the agent reads the reason as the tool's error."""
+
+
+class ProtocolViolation(NanoClawError):
+    """A worker sent what `container/PROTOCOL.md` does not allow."""
+
+
+class DeliveryError(NanoClawError):
+    """The root of what `Channel.send` may raise."""
+
+
+class TryLater(DeliveryError):
+    """Not sent; worth another try.
+
+    `after` is the pause in seconds that the platform asked for, or None for NanoClaw's own growing pauses.
+    """
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Refused(DeliveryError):
+    """Not sent, and trying again cannot help (blocked, chat gone, content rejected)."""
+
+
+class OutcomeUnknown(DeliveryError):
+    """The connection broke while sending: the platform may or may not have taken it."""

@@ -1,0 +1,384 @@
+"""The records that cross module borders: frozen, slotted, keyword-only.
+
+Times are seconds since the epoch, UTC, as floats. Texts are any valid Unicode without NUL; what arrives otherwise has been
+repaired by `clean_text`. Ids are opaque strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+#: Lone surrogates cannot be stored as UTF-8 and NUL cannot be stored by PostgreSQL; both become U+FFFD.
+_UNSTORABLE: Final = {0: "\ufffd", **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
+
+
+def clean_text(text: str) -> str:
+    """Return `text` with every character that cannot be stored replaced by U+FFFD.
+
+    >>> clean_text("a\\x00b \\ud83d c")
+    'a\ufffdb \ufffd c'
+    """
+    return text.translate(_UNSTORABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a message came from or goes to: a chat on a platform, seen through one account, perhaps a thread of it."""
+
+    channel: str
+    chat: str
+    thread: str | None = None
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who wrote a message, as the platform knows them.
+
+    `handle` is the platform's stable id of the person; `name` is what they call themselves and can be forged.
+    """
+
+    handle: str
+    name: str
+    is_own: bool = False  # set by the channel for messages of the bot's own account, never guessed from the text
+
+    def user_id(self, channel: str) -> str:
+        """The user's id across NanoClaw, always prefixed, also when the handle contains a colon.
+
+        >>> Sender(handle="29:1abc", name="Ada").user_id("teams")
+        'teams:29:1abc'
+        """
+        return f"{channel}:{self.handle}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """The message that another one answers."""
+
+    message_id: str
+    sender_name: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundMessage:
+    """One message as a channel received it.
+
+    `message_id` is the platform's, unique within the chat: a repeated one is the same message. `is_group` and `is_mention`
+    come from the platform, never from the text or the shape of an id.
+    """
+
+    address: Address
+    message_id: str
+    sender: Sender
+    text: str
+    sent_at: float
+    is_group: bool = False
+    is_mention: bool = False
+    chat_name: str = ""
+    reply_to: Quote | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundMessage:
+    """One part of an answer, short enough for its channel.
+
+    `key` is the same for every try of the same part: a channel whose platform knows idempotency keys passes it on.
+    """
+
+    to: Address
+    text: str
+    key: str
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The platform took a message and calls it `message_id`."""
+
+    message_id: str
+
+
+class LengthUnit(StrEnum):
+    """What a platform counts when it limits the length of a message."""
+
+    CHARACTERS = "characters"
+    UTF16 = "utf16"
+    BYTES = "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a platform can do, so that the core can split, format and fall back.
+
+    `idempotent_send` means that sending twice with the same `OutboundMessage.key` shows one message.
+    """
+
+    max_length: int = 4000
+    length_unit: LengthUnit = LengthUnit.CHARACTERS
+    threads: bool = False
+    idempotent_send: bool = False
+
+
+class EngageMode(StrEnum):
+    """When an agent answers in a chat."""
+
+    PATTERN = "pattern"
+    MENTION = "mention"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentGroup:
+    """An agent: its name, its folder below `groups/`, and how it is run."""
+
+    id: str
+    name: str
+    folder: str
+    is_main: bool = False
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagingGroup:
+    """One chat on one platform."""
+
+    id: str
+    channel: str
+    account: str
+    chat: str
+    name: str
+    is_group: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """An agent that listens in a chat.
+
+    With `EngageMode.PATTERN`, `pattern` is a regular expression searched in the text ('.' hears everything). With
+    `EngageMode.MENTION`, `pattern` is the trigger word (such as '@Andy'); a mention that the platform reports counts too.
+    """
+
+    id: str
+    messaging_group_id: str
+    agent_group_id: str
+    engage_mode: EngageMode
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One conversation of one agent group. Its two mailbox files live in `folder` below the home."""
+
+    id: str
+    agent_group_id: str
+    messaging_group_id: str
+    thread: str | None
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A message that waits for the agent or was heard by it, in the order of `seq`."""
+
+    seq: int
+    id: str
+    address: Address
+    message_id: str
+    sender_id: str
+    sender_name: str
+    text: str
+    sent_at: float
+    reply_to: Quote | None = None
+    attachment: str | None = None  # a path below the session's inbox, when the text was too long for a prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What goes to the engine in one piece. `uuid` names it in the engine's transcript; results list the uuids they cover."""
+
+    uuid: str
+    text: str
+
+
+class FailureKind(StrEnum):
+    """Why a turn ended without an answer."""
+
+    MODEL = "model"  # the provider refused or could not be reached
+    ENGINE = "engine"  # the engine broke, or would not start
+    INTERRUPTED = "interrupted"  # somebody stopped it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a turn failed: `detail` is one line for people, `status` the provider's HTTP status where there was one."""
+
+    kind: FailureKind
+    detail: str
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one turn, as the provider counted them, and how often the model was called."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    model_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnd:
+    """The engine finished: `text` answers the pushes in `covered`, or `failure` says why nothing does.
+
+    `id` is unique over all workers of a session and makes repeated frames harmless.
+    """
+
+    id: str
+    covered: tuple[str, ...]
+    text: str
+    conversation: str
+    failure: Failure | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the engine does at the moment, for people who wait: never stored, never needed."""
+
+    note: str
+
+
+class OutboundKind(StrEnum):
+    """What an outbound row is: words, or the sign that everything before it answers `OutboundRow.settles`."""
+
+    MESSAGE = "message"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundRow:
+    """Something that waits for delivery, in the order of `seq`.
+
+    A `SETTLED` row names in `settles` the platform message ids whose turn ended, and carries `outcome` ('answered', or the
+    failure in one word), so that a channel can show that nothing more will come.
+    """
+
+    seq: int
+    to: Address
+    text: str = ""
+    kind: OutboundKind = OutboundKind.MESSAGE
+    reply_to: str | None = None
+    settles: tuple[str, ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A host folder or file shown inside a container."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one container may use at most: bytes of memory (no swap beyond it), cores, processes, bytes of /tmp."""
+
+    memory: int
+    cpus: float
+    pids: int
+    tmp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """A container to be started.
+
+    There is no field for network, capabilities, privileges or a writable root: every runtime starts every worker without
+    them. `user` is 'uid:gid' in numbers. `argv` is a list, never a shell string.
+    """
+
+    name: str
+    image: str
+    argv: tuple[str, ...]
+    user: str
+    mounts: tuple[Mount, ...]
+    environment: Mapping[str, str]
+    labels: Mapping[str, str]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    """A container that the runtime knows. `exit_code` is None while it runs."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    running: bool
+    exit_code: int | None = None
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildContext:
+    """Everything an image is built from: a tar archive with the Dockerfile in it, and its build arguments."""
+
+    tag: str
+    archive: bytes
+    arguments: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupField:
+    """One thing that a person must supply before a plugin's offer works.
+
+    `variable` is the environment variable (or the key in .env) that holds it. Values of secret fields are never shown.
+    """
+
+    variable: str
+    label: str
+    secret: bool = True
+    required: bool = True
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """How to set a channel or provider up, as data, so that set-up, doctor and docs need no code of the plugin."""
+
+    fields: tuple[SetupField, ...] = ()
+    homepage: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """A request of Claude Code to the model, without any credential: the provider adds its own.
+
+    `path` begins with '/', holds no query, and is one of `Provider.paths`; `headers` are lower-case and hold only those
+    that are meant for the provider (anthropic-*, content-type, user-agent, x-stainless-*).
+    """
+
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, told to plugins after the fact.
+
+    `name` is one of the names in `docs/events.md`; `data` holds strings, numbers and None only, never message texts or secrets.
+    """
+
+    name: str
+    at: float
+    data: Mapping[str, Any]

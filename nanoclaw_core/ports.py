@@ -1,0 +1,332 @@
+"""Everything that can be implemented more than once, in one file.
+
+A *port* states a rule; the built-in implementation, a plugin's and the test fake all keep it, and the contract tests in
+`nanoclaw_core.testing` check that they do. All methods run on the host's one event loop: nothing may block it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from anyio.abc import TaskStatus
+
+from nanoclaw_core.models import (
+    Address,
+    AgentGroup,
+    BuildContext,
+    Capabilities,
+    ContainerSpec,
+    ContainerState,
+    InboundMessage,
+    Manifest,
+    ModelRequest,
+    OutboundMessage,
+    Progress,
+    Push,
+    Receipt,
+    TurnEnd,
+)
+
+# --- channels -----------------------------------------------------------------------------------------------------------
+
+
+class Receive(Protocol):
+    """What a channel calls for every message that it gets."""
+
+    async def __call__(self, message: InboundMessage, cursor: str | None = None) -> bool:
+        """Store `message`, and with it `cursor`, the place in the platform's stream; return when both survive a power cut.
+
+        Returns False for a message id that is known already. A channel confirms a message to its platform only afterwards.
+
+        Raises:
+            MessageTooLong: nothing was stored; tell the sender.
+        """
+
+
+class Channel(Protocol):
+    """One account on one chat platform.
+
+    >>> class Parrot:
+    ...     capabilities = Capabilities(max_length=280)
+    ...     async def run(self, receive, *, task_status):
+    ...         task_status.started()
+    ...         await anyio.sleep_forever()
+    ...     async def send(self, message):
+    ...         return Receipt(message_id=message.key)
+    """
+
+    capabilities: Capabilities
+
+    async def run(self, receive: Receive, *, task_status: TaskStatus[None]) -> None:
+        """Own the connection until cancelled; call `task_status.started()` once messages can flow.
+
+        Whatever is raised ends this attempt: the supervisor logs it, waits a growing pause and calls `run` again. Clean-up
+        belongs into a shielded scope with a deadline.
+        """
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        """Send one part and return when the platform has taken it.
+
+        Raises:
+            TryLater: not sent, try again. Refused: not sent, do not try again. OutcomeUnknown: perhaps sent.
+        """
+
+
+@runtime_checkable
+class TypingChannel(Protocol):
+    """A channel that can show that the agent is at work."""
+
+    async def typing(self, to: Address, progress: Progress) -> None:
+        """Show it for a few seconds; called again while the work goes on. Failures are ignored."""
+
+
+@runtime_checkable
+class SettlingChannel(Protocol):
+    """A channel whose people can see that an answer is complete."""
+
+    async def settled(self, to: Address, message_ids: tuple[str, ...], outcome: str) -> None:
+        """Everything that answers the messages `message_ids` has been sent.
+
+        Raises:
+            TryLater: nobody is there to be told yet.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelContext:
+    """What a channel factory gets.
+
+    `settings` maps the variables of its manifest to their values. `wake(chat)` says that a chat can be reached again, so that
+    what waits for it is tried at once instead of after its pause.
+    """
+
+    settings: Mapping[str, str]
+    wake: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelFactory:
+    """A channel that a plugin offers: `create` may import the platform's library, the plugin's module must not."""
+
+    name: str
+    summary: str
+    create: Callable[[ChannelContext], Channel]
+    manifest: Manifest = field(default_factory=Manifest)
+
+
+# --- model providers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResponse:
+    """A provider's answer in the shape of Anthropic's Messages API: JSON, or server-sent events as they come."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+class Provider(Protocol):
+    """Something that answers the Messages API (https://docs.anthropic.com/en/api/messages).
+
+    `paths` are the only paths that a worker can reach.
+
+    >>> class Silent:
+    ...     paths = frozenset({"/v1/messages"})
+    ...     def respond(self, request):
+    ...         raise ModelUnavailable("this provider is silent", status=503)
+    ...     async def models(self):
+    ...         return []
+    """
+
+    paths: frozenset[str]
+
+    def respond(self, request: ModelRequest) -> AbstractAsyncContextManager[ModelResponse]:
+        """Send `request` with the provider's own credential. Leaving the context ends the provider's work on it.
+
+        Raises:
+            ModelUnavailable: on entering, or while the chunks are read.
+        """
+
+    async def models(self) -> Sequence[str]:
+        """The ids of the models that can be asked for, the default first; empty when unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderContext:
+    """What a provider factory gets: the values of its manifest's variables, and `warn` for one line to the operator.
+
+    With `refuse_real_models`, addresses other than loopback raise `ModelUnavailable` (tests set it).
+    """
+
+    settings: Mapping[str, str]
+    warn: Callable[[str], None]
+    refuse_real_models: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFactory:
+    """A model provider that a plugin offers. With `provider=auto` the first factory whose required fields are set is used."""
+
+    name: str
+    summary: str
+    create: Callable[[ProviderContext], Provider]
+    manifest: Manifest = field(default_factory=Manifest)
+
+
+# --- actions --------------------------------------------------------------------------------------------------------------
+
+
+class ActionHost(Protocol):
+    """What an action may do on the host, bounded by who called it."""
+
+    async def send(self, text: str, to: str | None = None) -> str:
+        """Queue `text` for the destination named `to` (None: the chat that the turn answers); return the destination's name.
+
+        With the same `ActionCall.key`, it is queued once however often it is called.
+
+        Raises:
+            ActionRefused: no such destination; the text lists those there are.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionCall:
+    """One call of an action by an agent. `key` is the same when the agent's engine repeats the call after a crash."""
+
+    agent_group: AgentGroup
+    session_id: str
+    key: str
+    host: ActionHost
+
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action(Generic[P]):
+    """Something that an agent may ask of the host.
+
+    `parameters` is a dataclass; its JSON Schema is what the agent sees (a field's help comes from
+    `typing.Annotated[..., msgspec.Meta(description=...)]`). `handler` returns the text that the agent reads.
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class RollDice:
+    ...     sides: int = 6
+    >>> async def roll(call, parameters):
+    ...     return f"You rolled a {random.randint(1, parameters.sides)}."
+    >>> Action(name="roll_dice", description="Roll one die.", parameters=RollDice, handler=roll).name
+    'roll_dice'
+    """
+
+    name: str
+    description: str
+    parameters: type[P]
+    handler: Callable[[ActionCall, P], Awaitable[str]]
+
+
+# --- container runtimes ---------------------------------------------------------------------------------------------------
+
+
+class Runtime(Protocol):
+    """Something that runs containers, always with the hardening that `ContainerSpec` promises.
+
+    Every method raises `RuntimeUnavailable` when the runtime itself does not answer within its time limit.
+    """
+
+    async def check(self) -> str:
+        """Return the runtime's name and version, as one line."""
+
+    async def start(self, spec: ContainerSpec, first_line: bytes) -> str:
+        """Start a container, write `first_line` to its standard input and close that; return the container's id.
+
+        Raises:
+            ContainerFailed: nothing is left behind.
+        """
+
+    async def stop(self, container_id: str, grace: float) -> None:
+        """Ask it to end, kill it after `grace` seconds. A container that is gone already is fine."""
+
+    async def remove(self, container_id: str) -> None:
+        """Remove an ended container. One that is gone already is fine."""
+
+    async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
+        """All containers, running or ended, that carry all of `labels`."""
+
+    async def output(self, container_id: str, limit: int) -> bytes:
+        """The last `limit` bytes of what the container wrote."""
+
+    def watch(self, labels: Mapping[str, str]) -> AsyncIterator[ContainerState | None]:
+        """Yield every container with `labels` that ends, as it ends; never polls.
+
+        Yields None first, and again whenever events may have been missed: the reader then compares with `containers`. Raises
+        `RuntimeUnavailable` when the connection is lost; the reader calls again.
+        """
+
+    async def has_image(self, tag: str) -> bool:
+        """Whether the image is there."""
+
+    async def build_image(self, context: BuildContext, report: Callable[[str], None]) -> None:
+        """Build an image; `report` gets each line of the build's output.
+
+        Raises:
+            ImageBuildFailed: with the last line that says why.
+        """
+
+    async def import_image(self, tag: str, archive: str) -> None:
+        """Make an image out of a tar archive of a root file system on the host's disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeFactory:
+    """A container runtime that a plugin offers."""
+
+    name: str
+    summary: str
+    create: Callable[[], Runtime]
+
+
+# --- between the gateway and the workers ----------------------------------------------------------------------------------
+
+
+class WorkerLink(Protocol):
+    """The host's end of the connection to one worker's runner. Sending on a broken link does nothing: see `WorkerEvents`."""
+
+    async def push(self, push: Push) -> None:
+        """Hand `push` to the engine; the same uuid again is harmless."""
+
+    async def interrupt(self) -> None:
+        """Stop the running turn; its `TurnEnd` says so."""
+
+    async def shutdown(self) -> None:
+        """Ask the runner to end."""
+
+
+class WorkerEvents(Protocol):
+    """What a worker's runner reports, called in the order in which it happened."""
+
+    async def connected(self, worker_id: str, link: WorkerLink) -> None:
+        """A runner proved that it is this worker. It may be one that was connected before."""
+
+    async def disconnected(self, worker_id: str) -> None:
+        """The link broke; the container may be alive."""
+
+    async def turn_ended(self, worker_id: str, end: TurnEnd) -> None:
+        """Store the end of a turn durably; it is acknowledged to the runner when this returns, and comes again until then."""
+
+    async def progressed(self, worker_id: str, progress: Progress) -> None:
+        """The engine does something."""
+
+    async def failed(self, worker_id: str, detail: str) -> None:
+        """The engine is dead, or the runner broke the protocol: this worker must be ended. May be called more than once."""
+
+
+Wake = Callable[[str], None]
+"""Tells a neighbour that there is work for a session id. Never blocks, may be called too often."""
+
+
+Parameters = Mapping[str, Any]
+"""Parsed JSON of an action's arguments, before its dataclass is made of them."""

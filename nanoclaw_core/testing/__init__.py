@@ -1,0 +1,1 @@
+"""What plugin authors and this project test with: fakes, contracts, a scripted model, pytest fixtures."""
