@@ -115,13 +115,15 @@ class LengthUnit(StrEnum):
 class Capabilities:
     """What a platform can do, so that the core can split, format and fall back.
 
-    `idempotent_send` means that sending twice with the same `OutboundMessage.key` shows one message.
+    `idempotent_send` means that sending twice with the same `OutboundMessage.key` shows one message. `patient` means that
+    people come back to this channel, so that what waits for them never expires.
     """
 
     max_length: int = 4000
     length_unit: LengthUnit = LengthUnit.CHARACTERS
     threads: bool = False
     idempotent_send: bool = False
+    patient: bool = False
 
 
 class EngageMode(StrEnum):
@@ -178,6 +180,16 @@ class Session:
     messaging_group_id: str
     thread: str | None
     folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerIdentity:
+    """Who a worker is, fixed when it starts. Only the SHA-256 of its link secret (hexadecimal) is kept."""
+
+    worker_id: str
+    session_id: str
+    agent_group: AgentGroup
+    secret_hash: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +264,14 @@ class Progress:
     """What the engine does at the moment, for people who wait: never stored, never needed."""
 
     note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """Something to be said somewhere, before it has a place in a mailbox."""
+
+    to: Address
+    text: str
 
 
 class OutboundKind(StrEnum):

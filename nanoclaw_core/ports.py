@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from anyio.abc import TaskStatus
 
@@ -27,7 +28,10 @@ from nanoclaw_core.models import (
     Progress,
     Push,
     Receipt,
+    Row,
     TurnEnd,
+    Words,
+    WorkerIdentity,
 )
 
 # --- channels -----------------------------------------------------------------------------------------------------------
@@ -159,12 +163,14 @@ class Provider(Protocol):
 class ProviderContext:
     """What a provider factory gets: the values of its manifest's variables, and `warn` for one line to the operator.
 
-    With `refuse_real_models`, addresses other than loopback raise `ModelUnavailable` (tests set it).
+    With `refuse_real_models`, addresses other than loopback raise `ModelUnavailable` (tests set it). `silence` is for how many
+    seconds the provider's server may send nothing before it is given up.
     """
 
     settings: Mapping[str, str]
     warn: Callable[[str], None]
     refuse_real_models: bool = False
+    silence: float = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,9 +330,55 @@ class WorkerEvents(Protocol):
         """The engine is dead, or the runner broke the protocol: this worker must be ended. May be called more than once."""
 
 
+class WorkerDoors(Protocol):
+    """Where workers reach the host: one directory of sockets for each of them."""
+
+    async def open(self, identity: WorkerIdentity) -> Path:
+        """Listen for this worker; return the directory to be mounted at /nanoclaw/sockets."""
+
+    async def close(self, worker_id: str) -> None:
+        """Stop listening, break its connections, remove the directory. A worker that is unknown is fine."""
+
+
+ActionHosts = Callable[[WorkerIdentity, str], ActionHost]
+"""Makes the `ActionHost` for one call: who calls, and the call's key."""
+
+
+class Dialogue(Protocol):
+    """How rows become a prompt, and an agent's text becomes words for people."""
+
+    async def instructions(self, agent_group: AgentGroup) -> str:
+        """What the engine's system prompt says about this agent."""
+
+    async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row]) -> str:
+        """One prompt for `rows`, which are all of one address."""
+
+    async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
+        """What is to be said when a turn that answers `reply_to` ended with `text`; nothing that anybody should read is lost."""
+
+    async def find(self, agent_group: AgentGroup, name: str) -> Address:
+        """The destination that the agent calls `name`.
+
+        Raises:
+            ActionRefused: there is none; the text lists those there are.
+        """
+
+    def visible(self, text: str) -> str:
+        """`text` without what an agent marked as internal."""
+
+
 Wake = Callable[[str], None]
 """Tells a neighbour that there is work for a session id. Never blocks, may be called too often."""
 
 
-Parameters = Mapping[str, Any]
-"""Parsed JSON of an action's arguments, before its dataclass is made of them."""
+class Clock(Protocol):
+    """Time, so that tests can hold it."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment, never going back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""

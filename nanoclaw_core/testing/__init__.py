@@ -1,1 +1,47 @@
-"""What plugin authors and this project test with: fakes, contracts, a scripted model, pytest fixtures."""
+"""What plugin authors and this project test with: fakes, contracts, a scripted model, pytest fixtures.
+
+Names are imported when they are first used, as in `nanoclaw_core` itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nanoclaw_core.testing.channel import FakeChannel
+    from nanoclaw_core.testing.clock import FakeClock
+    from nanoclaw_core.testing.contracts import ChannelContract, ChannelPeer
+    from nanoclaw_core.testing.fake_runtime import FakeRuntime
+    from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
+
+_HOMES = {
+    "channel": "FakeChannel",
+    "clock": "FakeClock",
+    "contracts": "ChannelContract ChannelPeer",
+    "fake_runtime": "FakeRuntime",
+    "scripted_model": "Reply ScriptedModel",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "ChannelContract",
+    "ChannelPeer",
+    "FakeChannel",
+    "FakeClock",
+    "FakeRuntime",
+    "Reply",
+    "ScriptedModel",
+]
+
+
+def __getattr__(name: str) -> Any:  # the type of the name asked for; type checkers see the imports above
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,103 @@
+"""How Claude Code is started: its options, its arguments and its environment, equal to what the SDK would produce."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from nanoclaw_runner.engines import EngineFailed, Place
+from nanoclaw_runner.records import Misfit
+
+#: Tools that need a person at the keyboard, a timer of Claude Code's own (the host keeps the tasks), or the internet.
+DISALLOWED: Final = (
+    "AskUserQuestion",
+    "CronCreate",
+    "CronDelete",
+    "CronList",
+    "EnterPlanMode",
+    "EnterWorktree",
+    "ExitPlanMode",
+    "ExitWorktree",
+    "ScheduleWakeup",
+    "WebFetch",
+    "WebSearch",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaudeOptions:
+    """The `options` of the launch document for this engine. `conversation` is a UUID."""
+
+    conversation: str
+    instructions: str = ""
+    model: str | None = None
+    resume_interrupted: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            UUID(self.conversation)
+        except ValueError as error:
+            raise Misfit("options.conversation must be a UUID") from error
+
+
+def find_claude() -> tuple[Path, str]:
+    """The Claude Code that the SDK brings, and its version, found without importing the SDK.
+
+    Raises:
+        EngineFailed: the SDK or its program is missing.
+    """
+    spec = find_spec("claude_agent_sdk")
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineFailed("claude-agent-sdk is not installed in this image")
+    program = Path(spec.submodule_search_locations[0], "_bundled", "claude")
+    if not program.is_file():
+        raise EngineFailed(f"claude-agent-sdk brought no program at {program}")
+    version = program.with_name("claude.version")
+    return program, version.read_text().split()[0] if version.is_file() else "of an unknown version"
+
+
+def arguments(options: ClaudeOptions, place: Place, *, resume: bool) -> list[str]:
+    """What follows the program's name. The instructions go through a file: one argument holds 128 KiB at most."""
+    server = {"type": "http", "url": f"{place.gateway}/mcp"}
+    words = ["--output-format", "stream-json", "--verbose", "--input-format", "stream-json"]
+    words += ["--permission-mode", "bypassPermissions", "--allow-dangerously-skip-permissions"]
+    words += ["--setting-sources=project", "--disallowedTools", ",".join(DISALLOWED)]
+    words += ["--strict-mcp-config", "--mcp-config", json.dumps({"mcpServers": {"nanoclaw": server}})]
+    words.append(f"--resume={options.conversation}" if resume else f"--session-id={options.conversation}")
+    if options.instructions:
+        words += ["--append-system-prompt-file", str(_write_instructions(place.state, options.instructions))]
+    if options.model:
+        words += ["--model", options.model]
+    return words
+
+
+def environment(options: ClaudeOptions, place: Place, *, resume: bool) -> dict[str, str]:
+    """Everything that Claude Code and the agent's commands find in their environment. Nothing else is inherited."""
+    found = {
+        "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        "HOME": str(place.state),
+        "LANG": "C.UTF-8",
+        "ANTHROPIC_BASE_URL": place.gateway,
+        "ANTHROPIC_API_KEY": "nanoclaw-placeholder",  # the host puts the real one in
+        "NO_PROXY": "127.0.0.1",
+        "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+    }
+    if zone := os.environ.get("TZ"):
+        found["TZ"] = zone
+    if resume and options.resume_interrupted:
+        found["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
+    return found
+
+
+def _write_instructions(state: Path, instructions: str) -> Path:
+    path = state / ".nanoclaw" / "instructions.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(instructions, encoding="utf-8", errors="replace")
+    return path

@@ -1,0 +1,64 @@
+"""The launch document: the one line on standard input that tells the runner who it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nanoclaw_runner.frames import PROTOCOLS
+from nanoclaw_runner.records import Misfit, record
+
+MAX_DOCUMENT: Final = 2**20  # bytes
+
+
+class LaunchRefused(ValueError):
+    """There is no usable launch document; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchDocument:
+    """Who this worker is, where its things are, and which engine it runs. `options` belongs to the engine."""
+
+    protocol: int
+    worker: str
+    secret: str = field(repr=False)
+    socket: str
+    workspace: str
+    state: str
+    engine: str
+    options: dict[str, Any]  # checked by the engine
+
+
+def read_launch(fd: int) -> LaunchDocument:
+    """Read the document from `fd`, to the end of the line or of the file.
+
+    Raises:
+        LaunchRefused: it is too long, no JSON, or not what the protocol says.
+    """
+    line = b""
+    while b"\n" not in line and len(line) <= MAX_DOCUMENT and (chunk := os.read(fd, 65536)):
+        line += chunk
+    if len(line) > MAX_DOCUMENT:
+        raise LaunchRefused(f"it is longer than {MAX_DOCUMENT:,} bytes")
+    return parse_launch(line)
+
+
+def parse_launch(line: bytes) -> LaunchDocument:
+    """Check the document.
+
+    Raises:
+        LaunchRefused: it is no JSON, or not what the protocol says.
+    """
+    try:
+        document = record(LaunchDocument, json.loads(line))
+    except Misfit as misfit:
+        raise LaunchRefused(str(misfit)) from misfit
+    except ValueError as error:
+        raise LaunchRefused(f"it is no JSON: {error}" if line.strip() else "it is empty") from error
+    if document.protocol not in PROTOCOLS:
+        raise LaunchRefused(f"its protocol is {document.protocol}, this runner speaks {', '.join(map(str, PROTOCOLS))}")
+    if not all((document.worker, document.secret, document.socket, document.workspace, document.state)):
+        raise LaunchRefused("worker, secret, socket, workspace and state must not be empty")
+    return document

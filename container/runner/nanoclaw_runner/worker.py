@@ -1,0 +1,212 @@
+"""One life of a worker: the relay, the link and the engine, joined in one task group."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from nanoclaw_runner.engines import Engine, EngineFailed, Place, find_engine
+from nanoclaw_runner.frames import (
+    MAX_DETAIL,
+    MAX_NOTE,
+    MAX_TEXT,
+    PROTOCOLS,
+    Failed,
+    Failure,
+    Heartbeat,
+    Hello,
+    Progress,
+    TurnEnd,
+    Usage,
+    joined,
+    one_line,
+)
+from nanoclaw_runner.launch import LaunchDocument
+from nanoclaw_runner.link import Link, LinkEnded
+from nanoclaw_runner.relay import run_relay
+from nanoclaw_runner.spool import Spool
+
+HEARTBEAT: Final = 15.0  # seconds
+LAST_WORDS: Final = 5.0  # seconds for the host to acknowledge why this worker ends
+CUT: Final = "\n\n[This answer was too long and was cut here.]"
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Between link and engine: hands each push on once, and turns the engine's reports into frames."""
+
+    def __init__(self, worker: str, engine: Engine, link: Link, known: frozenset[str]) -> None:
+        self._worker = worker
+        self._engine = engine
+        self._link = link
+        self._known = set(known)
+        self._open: set[str] = set()
+        self._busy = anyio.Event()
+        self._numbers = count(1)
+
+    async def push(self, uuid: str, text: str) -> None:
+        """Hand a push to the engine, unless it came before or a predecessor's spooled frame answers it."""
+        if uuid not in self._known:
+            self._known.add(uuid)
+            self._open.add(uuid)
+            self._busy.set()
+            await self._engine.push(uuid, text)
+
+    async def interrupt(self) -> None:
+        """Stop the running turn."""
+        await self._engine.interrupt()
+
+    async def answered(self, covered: Sequence[str], text: str, *, conversation: str, usage: Mapping[str, int]) -> None:
+        """See `Reports`."""
+        if len(text) > MAX_TEXT:
+            text = text[: MAX_TEXT - len(CUT)] + CUT
+        await self._end(covered, text, None, conversation, usage)
+
+    async def turn_failed(
+        self,
+        covered: Sequence[str],
+        kind: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        conversation: str,
+        usage: Mapping[str, int],
+    ) -> None:
+        """See `Reports`."""
+        failure = Failure(kind=kind, detail=one_line(detail, MAX_DETAIL), status=status)
+        await self._end(covered, "", failure, conversation, usage)
+
+    async def progressed(self, note: str) -> None:
+        """See `Reports`."""
+        await self._link.mention(Progress(note=one_line(note, MAX_NOTE)))
+
+    async def died(self, detail: str) -> None:
+        """Tell the host that the engine is dead."""
+        await self._link.deliver(Failed(id=self._next_id(), detail=one_line(detail, MAX_DETAIL)))
+
+    async def beat(self) -> None:
+        """Send a heartbeat every 15 s while something is unanswered; sleep otherwise."""
+        while True:
+            await self._busy.wait()
+            await anyio.sleep(HEARTBEAT)
+            if self._open:
+                await self._link.mention(Heartbeat())
+
+    async def _end(
+        self, covered: Sequence[str], text: str, failure: Failure | None, conversation: str, usage: Mapping[str, int]
+    ) -> None:
+        self._open.difference_update(covered)
+        if not self._open:
+            self._busy = anyio.Event()
+        end = TurnEnd(
+            id=self._next_id(),
+            covered=joined(covered),
+            text=text,
+            conversation=conversation,
+            failure=failure,
+            usage=Usage(**usage),
+        )
+        await self._link.deliver(end)
+
+    def _next_id(self) -> str:
+        return f"{self._worker}-{next(self._numbers)}"
+
+
+async def work(launch: LaunchDocument) -> int:
+    """Run the worker to its end; return the exit code: 0 when the host asked for the end, 1 when something broke."""
+    spool = Spool(Path(launch.state, ".nanoclaw", "spool.jsonl"))
+    known = spool.load()
+    async with anyio.create_task_group() as group:
+        port = await group.start(run_relay, launch.socket, name="relay")
+        place = Place(
+            workspace=Path(launch.workspace),
+            state=Path(launch.state),
+            gateway=f"http://127.0.0.1:{port}",
+            options=launch.options,
+        )
+        life = _Life(launch, spool, known)
+        group.start_soon(life.end_on_signal, group.cancel_scope, name="signals")
+        await life.live(place)
+        group.cancel_scope.cancel()
+    return life.exit_code
+
+
+class _Life:
+    def __init__(self, launch: LaunchDocument, spool: Spool, known: frozenset[str]) -> None:
+        self._launch = launch
+        self._spool = spool
+        self._known = known
+        self.exit_code = 0
+
+    async def live(self, place: Place) -> None:
+        """Run link and engine side by side until one of them ends."""
+        engine: Engine
+        try:
+            engine = find_engine(self._launch.engine)(place)
+        except (EngineFailed, ValueError) as error:
+            engine = _Stillborn(self._launch.engine, error)
+        hello = Hello(protocols=PROTOCOLS, worker=self._launch.worker, engine=engine.label)
+        link = Link(self._launch.socket, self._launch.secret, hello, self._spool)
+        desk = Desk(self._launch.worker, engine, link, self._known)
+        async with anyio.create_task_group() as group:
+            group.start_soon(desk.beat, name="heartbeat")
+            group.start_soon(self._keep_link, link, desk, group.cancel_scope, name="link")
+            await self._run_engine(engine, desk)
+            group.cancel_scope.cancel()
+
+    async def end_on_signal(self, scope: anyio.CancelScope) -> None:
+        """Close everything in order when the container is stopped."""
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                scope.cancel()
+
+    async def _keep_link(self, link: Link, desk: Desk, scope: anyio.CancelScope) -> None:
+        try:
+            await link.run(desk)
+        except LinkEnded as end:
+            log.error("the link ended: %s", end)
+            self.exit_code = 1
+        scope.cancel()
+
+    async def _run_engine(self, engine: Engine, desk: Desk) -> None:
+        try:
+            await engine.run(desk)
+            detail = "the engine ended"
+        except Exception as error:  # the boundary: whatever breaks an engine becomes one `failed` frame, and the end
+            log.exception("the engine failed")
+            detail = _reason(error)
+        self.exit_code = 1
+        with anyio.move_on_after(LAST_WORDS):
+            await desk.died(detail)
+            await self._spool.drained()
+
+
+class _Stillborn:
+    """Stands in for an engine that could not be made, so that the host is told why."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.label = name
+        self._error = error
+
+    async def run(self, reports: object) -> None:  # noqa: ARG002  # the port's signature
+        raise self._error
+
+    async def push(self, uuid: str, text: str) -> None:
+        """Nobody is there; the host pushes it to the next worker."""
+
+    async def interrupt(self) -> None:
+        """Nothing runs."""
+
+
+def _reason(error: BaseException) -> str:
+    """One line out of an exception; of a group, its first member."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, EngineFailed) else f"{type(error).__name__}: {error}"

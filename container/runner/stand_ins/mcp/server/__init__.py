@@ -1,0 +1,4 @@
+"""Names for annotations."""
+
+
+class Server: ...

@@ -1,0 +1,1 @@
+"""What ships inside NanoClaw, but comes in through the hooks like anybody's plugin."""

@@ -1,0 +1,156 @@
+"""The commands and their options. What does the work is imported by the command that needs it: `--help` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nanoclaw_core import __version__
+
+if TYPE_CHECKING:
+    from nanoclaw_core.settings import Settings
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    a bug or an unnamed failure; chat: a message got no answer
+  2    wrong use of the command line
+  3    configuration: a setting, the home folder, an unknown name
+  4    the container runtime, or the worker image
+  5    no host runs where one is needed, or one runs already
+  130  interrupted with ctrl-C"""
+
+
+_DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback when something goes wrong.")
+
+
+class _Command(click.Command):
+    """A command that knows `--debug`; what it does is in `main`."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [_DEBUG, *super().get_params(ctx)]
+
+
+class _Group(_Command, click.Group):
+    command_class = _Command
+    group_class = type
+
+
+def _settings() -> Settings:
+    import os
+
+    from nanoclaw_core.settings import load
+
+    return load(os.environ, Path.cwd())
+
+
+@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nanoclaw", message="%(prog)s %(version)s")
+def nanoclaw() -> None:
+    """A personal AI assistant: Claude Code, answering your chats from inside a container.
+
+    Settings come from the environment (NANOCLAW_HOME and others) and from .env in this folder and in the home.
+    """
+
+
+@nanoclaw.command()
+@click.option("--once", metavar="TEXT", help="Send TEXT ('-': all of standard input), print the answer and end.")
+@click.option("--agent", metavar="NAME", help="Talk to this agent instead of the main one.")
+def chat(once: str | None, agent: str | None) -> int:
+    """Talk to an agent in this terminal.
+
+    Starts the host in the background when none runs. With input from a pipe, each line is a message and is answered in turn:
+    answers go to standard output, everything else to standard error.
+    """
+    from nanoclaw_core.cli.chat import run
+
+    return run(_settings(), once, agent)
+
+
+@nanoclaw.command()
+@click.option("--log-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the log there.")
+def serve(log_file: Path | None) -> int:
+    """Run the host in the foreground.
+
+    It runs until ctrl-C, SIGTERM or `nanoclaw stop`; a second ctrl-C ends it at once. Prints one line when it is ready. The log goes to standard error: for people on a terminal, as JSON lines otherwise.
+    """
+    from nanoclaw_core.cli.serve import run
+
+    return run(_settings(), log_file)
+
+
+@nanoclaw.command()
+def stop() -> None:
+    """Stop the running host.
+
+    Waits until it is gone. Nothing is lost: messages that wait are answered after the next start.
+    """
+    from nanoclaw_core.cli.status import stop_host
+
+    stop_host(_settings())
+
+
+@nanoclaw.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def status(as_json: bool) -> None:
+    """Show what the running host does."""
+    from nanoclaw_core.cli.status import show_status
+
+    show_status(_settings(), as_json)
+
+
+@nanoclaw.group()
+def plugin() -> None:
+    """List, enable and disable plugins.
+
+    An installed plugin is imported only once it is enabled. Changes take effect at the next start of the host.
+    """
+
+
+@plugin.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_plugins(as_json: bool) -> None:
+    """List all plugins, what they offer, and why a broken one was left out."""
+    from nanoclaw_core.cli.plugins import show
+
+    show(_settings(), as_json)
+
+
+@plugin.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let the plugin NAME be loaded, from the next start of the host on."""
+    from nanoclaw_core.cli.plugins import enable
+
+    enable(_settings(), name)
+
+
+@plugin.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """Leave the plugin NAME out, from the next start of the host on."""
+    from nanoclaw_core.cli.plugins import disable
+
+    disable(_settings(), name)
+
+
+@nanoclaw.group()
+def image() -> None:
+    """The container image that agents work in."""
+
+
+@image.command()
+@click.option("--verbose", is_flag=True, help="Print the whole output of the build.")
+def build(verbose: bool) -> None:
+    """Build the worker image, unless it is there already."""
+    from nanoclaw_core.cli.image import build
+
+    build(_settings(), verbose)
+
+
+@nanoclaw.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"nanoclaw {__version__}")

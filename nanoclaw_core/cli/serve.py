@@ -1,0 +1,66 @@
+"""`nanoclaw serve`: the host and its control socket in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from nanoclaw_core import __version__
+from nanoclaw_core.cli import logs
+from nanoclaw_core.control import ControlServer, socket_path
+from nanoclaw_core.settings import Settings
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings, log_file: Path | None) -> int:
+    """Serve until a signal or `nanoclaw stop`; 130 when it was ctrl-C."""
+    logs.configure(settings.log_level, log_file)
+    return anyio.run(_serve, settings)
+
+
+async def _serve(settings: Settings) -> int:
+    stop = anyio.CancelScope()
+    signals: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_heed_signals, stop, signals)
+        with stop:
+            await _run_host(settings, stop)
+        tasks.cancel_scope.cancel()
+    log.info("host.stopped", home=str(settings.home))
+    return 130 if signals == [signal.SIGINT] else 0
+
+
+async def _heed_signals(stop: anyio.CancelScope, signals: list[int], *, task_status: TaskStatus[None]) -> None:
+    """End gracefully at the first signal, at once at the second."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for number in received:
+            if signals:
+                os._exit(128 + number)
+            signals.append(number)
+            log.info("host.stopping", signal=signal.Signals(number).name)
+            stop.cancel()
+
+
+async def _run_host(settings: Settings, stop: anyio.CancelScope) -> None:
+    from nanoclaw_core.host import open_host
+
+    async with open_host(settings) as host, anyio.create_task_group() as tasks:
+        await tasks.start(host.run)
+        await tasks.start(ControlServer(host, socket_path(settings.home), stop.cancel).serve)
+        _say_ready(settings)
+
+
+def _say_ready(settings: Settings) -> None:
+    """One line for whoever started this; it may have left meanwhile."""
+    try:
+        print(f"nanoclaw {__version__} is ready on {settings.home} (pid {os.getpid()}).", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

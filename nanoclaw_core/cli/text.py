@@ -1,0 +1,40 @@
+"""Text that somebody else wrote, made safe for the terminal of a person."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Escape sequences begin with one of these: an agent could retitle the window, fake a prompt or write to the clipboard.
+_CONTROLS: Final = dict.fromkeys(code for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\n\t")
+
+
+def plain(text: str) -> str:
+    """`text` without control characters, except line feeds and tabs.
+
+    >>> plain("one\\x1b[31m\\r\\ntwo\\x9b2J")
+    'one[31m\\ntwo2J'
+    """
+    return text.translate(_CONTROLS)
+
+
+def one_line(text: str, limit: int = 2000) -> str:
+    """`text` in one line, without control characters, cut after `limit` characters.
+
+    >>> one_line("cannot\\n  do it", limit=9)
+    'cannot d…'
+    """
+    line = " ".join(plain(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """A span of time as people say it.
+
+    >>> duration(8), duration(75), duration(7300), duration(200_000)
+    ('8 s', '1 min 15 s', '2 h 1 min', '2 d 7 h')
+    """
+    whole = max(0, round(seconds))
+    for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // lower_size} {lower}"
+    return f"{whole} s"

@@ -1,0 +1,255 @@
+"""The control socket: where `nanoclaw chat`, `status` and `stop` reach the running host.
+
+A Unix socket in the home, for its owner alone, with JSON-RPC 2.0, one object in a line of at most 20 MiB. Requests of a client:
+
+    version, status, stop
+    chat.open {agent?} -> {agent, chat, notices}        one chat for a connection; the same again replaces it
+    chat.send {text, message_id} -> {accepted}          false: this message_id is known already
+    chat.close
+    chat.seen {number}                                  a notification: everything up to `number` has been shown
+
+Once a chat is open, the host notifies: chat.message {number, id, text}, chat.working {number, note},
+chat.settled {number, message_ids, outcome}, chat.notice {number, text}. Messages and settlements come again (to this
+client or to the next) until a client has said that it saw them; `id` tells repeated messages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from nanoclaw_core import __version__
+from nanoclaw_core.errors import HomeUnusable, NanoClawError
+
+if TYPE_CHECKING:
+    from nanoclaw_core.builtins.terminal import TerminalChannel, Update, Viewer
+
+LINE_LIMIT: Final = 20 * 1024 * 1024
+
+_PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS, _FAILED = -32700, -32600, -32601, -32602, -32000
+
+Json = dict[str, Any]  # the values are whatever JSON holds
+
+
+def socket_path(home: Path) -> Path:
+    return home / "control.sock"
+
+
+class ControlledHost(Protocol):
+    """What the control socket needs of a host."""
+
+    @property
+    def terminal(self) -> TerminalChannel: ...
+
+    async def status(self) -> Json:
+        """Everything that `nanoclaw status --json` prints."""
+
+    async def terminal_chat(self, agent: str | None) -> tuple[str, str]:
+        """The agent's name and its chat at the terminal; None is the main agent.
+
+        Raises:
+            UnknownName: there is no such agent.
+        """
+
+    def greeting(self) -> list[str]:
+        """What a person who opens a chat should know, a line each."""
+
+
+class _Invalid(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ControlServer:
+    """Serves the control socket of one host. `stop` is called, without waiting, when a client asks the host to end."""
+
+    def __init__(self, host: ControlledHost, path: Path, stop: Callable[[], None]) -> None:
+        self._host = host
+        self._path = path
+        self._stop = stop
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. The caller owns the home: a socket that is there already is a dead host's.
+
+        Raises:
+            HomeUnusable: no socket can be made there.
+        """
+        listener = await SocketListener.from_socket(_bind(self._path))
+        try:
+            async with listener:
+                task_status.started()
+                await listener.serve(self._attend)
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    async def _attend(self, stream: ByteStream) -> None:
+        from nanoclaw_core.supervise import survive  # here, because clients need no log
+
+        async with stream:
+            await survive("control connection", _Connection(stream, self._host, self._stop).run())
+
+
+def _bind(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)  # so that the socket is never open to others, not even for a moment
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        listening.listen(64)
+    except OSError as error:
+        listening.close()
+        raise HomeUnusable(path.parent, f"no socket can be made at {path.name} ({error})") from error
+    finally:
+        os.umask(before)
+    return listening
+
+
+class _Connection:
+    """One client, its requests answered one after the other, and the chat it has open."""
+
+    def __init__(self, stream: ByteStream, host: ControlledHost, stop: Callable[[], None]) -> None:
+        self._stream = stream
+        self._lines = BufferedByteReceiveStream(stream)
+        self._writing = anyio.Lock()
+        self._host = host
+        self._stop = stop
+        self._chat: str | None = None
+        self._viewer: Viewer | None = None
+        self._methods: dict[str, Callable[[Json], Awaitable[Json]]] = {
+            "version": self._version,
+            "status": self._status,
+            "stop": self._end_host,
+            "chat.open": self._open,
+            "chat.send": self._send,
+            "chat.close": self._close,
+            "chat.seen": self._seen,
+        }
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as self._tasks:
+            try:
+                while await self._answer(await self._lines.receive_until(b"\n", LINE_LIMIT)):
+                    pass
+            except anyio.DelimiterNotFound:
+                await self._reply(
+                    {"id": None, "error": _error(_INVALID_REQUEST, f"a line is longer than {LINE_LIMIT:,} bytes")}
+                )
+            except (anyio.IncompleteRead, anyio.BrokenResourceError):
+                pass  # the client left
+            self._tasks.cancel_scope.cancel()
+
+    async def _answer(self, line: bytes) -> bool:
+        """Answer one request; False ends the connection: what comes on it is not the protocol."""
+        try:
+            request = _parse_request(line)
+        except _Invalid as error:
+            await self._reply({"id": None, "error": _error(error.code, str(error))})
+            return False
+        try:
+            reply: Json = {"result": await self._call(request["method"], request.get("params", {}))}
+        except _Invalid as error:
+            reply = {"error": _error(error.code, str(error))}
+        except NanoClawError as error:
+            reply = {"error": _error(_FAILED, str(error), exit_code=error.exit_code)}
+        if "id" in request:
+            await self._reply({"id": request["id"], **reply})
+        return True
+
+    async def _call(self, method: str, params: Json) -> Json:
+        if method not in self._methods:
+            raise _Invalid(_METHOD_NOT_FOUND, f"there is no method {method!r}; there are {', '.join(self._methods)}")
+        return await self._methods[method](params)
+
+    async def _reply(self, message: Json) -> None:
+        async with self._writing:
+            await self._stream.send(encode(message))
+
+    async def _version(self, _params: Json) -> Json:
+        return {"version": __version__, "pid": os.getpid()}
+
+    async def _status(self, _params: Json) -> Json:
+        return await self._host.status()
+
+    async def _end_host(self, _params: Json) -> Json:
+        # This copy of the connection is closed by the end of the process alone: so the client sees when the host is gone.
+        os.dup(self._stream.extra(SocketAttribute.raw_socket).fileno())  # noqa: S610 (anyio's extra, not Django's)
+        self._stop()
+        return {"pid": os.getpid()}
+
+    async def _open(self, params: Json) -> Json:
+        agent, chat = await self._host.terminal_chat(_text(params, "agent") if params.get("agent") is not None else None)
+        await self._close({})
+        self._chat, self._viewer = chat, await self._tasks.start(self._show, chat)
+        return {"agent": agent, "chat": chat, "notices": self._host.greeting()}
+
+    async def _send(self, params: Json) -> Json:
+        if self._chat is None:
+            raise _Invalid(_INVALID_REQUEST, "no chat is open")
+        accepted = await self._host.terminal.say(self._chat, _text(params, "text"), _text(params, "message_id"))
+        return {"accepted": accepted}
+
+    async def _close(self, _params: Json) -> Json:
+        if self._viewer is not None:
+            self._viewer.detach()
+        self._chat = self._viewer = None
+        return {}
+
+    async def _seen(self, params: Json) -> Json:
+        if self._viewer is not None and isinstance(params.get("number"), int):
+            self._viewer.confirm(params["number"])
+        return {}
+
+    async def _show(self, chat: str, *, task_status: TaskStatus[Viewer]) -> None:
+        """Write the chat's updates to the client; when the channel gives this client up, the connection ends."""
+        with self._host.terminal.attach(chat) as viewer:
+            task_status.started(viewer)
+            try:
+                async for number, update in viewer:
+                    await self._reply(_notification(number, update))
+            except anyio.BrokenResourceError:
+                pass  # the client left
+            if viewer is self._viewer:
+                self._tasks.cancel_scope.cancel()
+
+
+def _parse_request(line: bytes) -> Json:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _Invalid(_PARSE_ERROR, f"this is not JSON: {error}") from error
+    if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+        raise _Invalid(_INVALID_REQUEST, "a request is an object with a method")
+    if not isinstance(request.get("params", {}), dict):
+        raise _Invalid(_INVALID_REQUEST, "params must be an object")
+    return request
+
+
+def _text(params: Json, name: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str):
+        raise _Invalid(_INVALID_PARAMS, f"{name} must be a text")
+    return value
+
+
+def _error(code: int, message: str, exit_code: int = 1) -> Json:
+    return {"code": code, "message": message, "data": {"exit_code": exit_code}}
+
+
+def _notification(number: int, update: Update) -> Json:
+    kind = {"Said": "message", "Working": "working", "Settled": "settled", "Notice": "notice"}[type(update).__name__]
+    return {"method": f"chat.{kind}", "params": {"number": number, **asdict(update)}}
+
+
+def encode(message: Json) -> bytes:
+    """One line of the protocol. Lone surrogates become '?': texts were cleaned before."""
+    return json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,1 @@
+"""From an agent's outbound rows to the people on the platforms."""

@@ -1,0 +1,209 @@
+"""Delivers outbound rows: in order within a chat, without one chat waiting for another, again after failures, never silently.
+
+Each (session, chat) has a *lane*, a task that lives while something waits there. What happens to a row is recorded in the
+session's inbound.db before and after each part is sent, so that a crash in between is known for what it is. A part whose
+fate is unknown is sent again only where the platform recognises it (`Capabilities.idempotent_send`); elsewhere a notice says
+that it may be missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from nanoclaw_core.delivery.split import split
+from nanoclaw_core.errors import DeliveryError, OutcomeUnknown, Refused, TryLater
+from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
+from nanoclaw_core.models import Address, Event, OutboundKind, OutboundMessage, OutboundRow, Progress
+from nanoclaw_core.ports import Channel, Clock, SettlingChannel, TypingChannel
+from nanoclaw_core.store import sessions
+from nanoclaw_core.store.database import Database
+from nanoclaw_core.supervise import Pauses, sleep_or, survive
+
+log = structlog.get_logger()
+
+SEND_TIMEOUT = 60.0
+DEADLINE = 72 * 3600.0
+_LONGEST_PAUSE = 300.0
+_MISSING = "(The message before this one may not have arrived: the connection broke while it was being sent.)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    session_id: str
+    channel: str
+    account: str
+    chat: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lane:
+    mailbox: Mailbox
+    rows: deque[OutboundRow] = field(default_factory=deque)
+    nudge: anyio.Event = field(default_factory=anyio.Event)
+
+    def offer(self, row: OutboundRow) -> None:
+        if all(row.seq != known.seq for known in self.rows):
+            self.rows.append(row)
+
+
+class Delivery:
+    """The way out. `channels` are those of this host, by name; `tell` hears what was sent and what could not be."""
+
+    def __init__(
+        self,
+        database: Database,
+        mailboxes: Mailboxes,
+        channels: Mapping[str, Channel],
+        clock: Clock,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._database = database
+        self._mailboxes = mailboxes
+        self._channels = channels
+        self._clock = clock
+        self._tell = tell
+        self._lanes: dict[_Key, _Lane] = {}
+        self._waking: set[str] = set()
+        self._wake, self._woken = anyio.create_memory_object_stream[str](math.inf)
+
+    def wake(self, session_id: str) -> None:
+        """There may be new outbound rows in this session."""
+        if session_id not in self._waking:
+            self._waking.add(session_id)
+            self._wake.send_nowait(session_id)
+
+    def wake_chat(self, channel: str, chat: str) -> None:
+        """This chat can be reached again: what waits for it is tried at once."""
+        for key, lane in self._lanes.items():
+            if (key.channel, key.chat) == (channel, chat):
+                lane.nudge.set()
+
+    async def typing(self, to: Address, progress: Progress) -> None:
+        """Show in the chat that its agent is at work, where the channel can."""
+        channel = self._channels.get(to.channel)
+        if channel is not None and isinstance(channel, TypingChannel):
+            with anyio.move_on_after(SEND_TIMEOUT / 10):
+                await survive("typing", channel.typing(to, progress))
+
+    async def run(self, task_status: TaskStatus[None]) -> None:
+        """Deliver until cancelled."""
+        async with anyio.create_task_group() as lanes:
+            task_status.started()
+            async for session_id in self._woken:
+                self._waking.discard(session_id)
+                if await survive("delivery", self._collect(session_id, lanes)):
+                    lanes.start_soon(self._collect_later, session_id)
+
+    async def _collect_later(self, session_id: str) -> None:
+        await self._clock.sleep(5)
+        self.wake(session_id)
+
+    async def _collect(self, session_id: str, lanes: TaskGroup) -> None:
+        session = await self._database.read(partial(sessions.session, session_id=session_id))
+        mailbox = await self._mailboxes.open(session)
+        for row in await mailbox.due():
+            key = _Key(session_id=session_id, channel=row.to.channel, account=row.to.account, chat=row.to.chat)
+            if key not in self._lanes:
+                self._lanes[key] = _Lane(mailbox=mailbox)
+                lanes.start_soon(self._drain, key, name=f"lane {row.to.channel}")
+            self._lanes[key].offer(row)
+
+    async def _drain(self, key: _Key) -> None:
+        lane = self._lanes[key]
+        try:
+            while lane.rows:
+                await self._deliver(lane, lane.rows[0])
+                lane.rows.popleft()
+        finally:
+            del self._lanes[key]
+        await survive("settling", self._settle(key.session_id, lane.mailbox))
+
+    async def _settle(self, session_id: str, mailbox: Mailbox) -> None:
+        """Take the session off the list of those to be looked at, unless something came meanwhile."""
+        for session, seen in await self._database.read(sessions.attention):
+            if session.id == session_id and await mailbox.is_idle():
+                await self._database.write(partial(sessions.settle, session_id=session_id, seen=seen))
+
+    async def _deliver(self, lane: _Lane, row: OutboundRow) -> None:
+        """Try until the row has a final receipt."""
+        pauses = Pauses(first=1.0, most=_LONGEST_PAUSE)
+        began = self._clock.time()
+        while (later := await self._attempt(lane.mailbox, row)) is not None:
+            channel = self._channels.get(row.to.channel)
+            is_patient = channel is not None and channel.capabilities.patient
+            if self._clock.time() - began > DEADLINE and not is_patient:
+                await self._give_up(lane.mailbox, row, f"gave up after {DEADLINE / 3600:.0f} hours: {later}")
+                return
+            log.info("delivery.later", channel=row.to.channel, row=row.seq, reason=str(later))
+            lane.nudge = anyio.Event()
+            await sleep_or(self._clock, pauses.next() if later.after is None else later.after, lane.nudge)
+
+    async def _attempt(self, mailbox: Mailbox, row: OutboundRow) -> TryLater | None:
+        """Send what is left of the row; None when its receipt is final."""
+        channel = self._channels.get(row.to.channel)
+        if channel is None:
+            return TryLater(f"the channel {row.to.channel} is not running")
+        try:
+            failure = await survive("send", self._send(mailbox, row, channel), passing=(DeliveryError,))
+        except TryLater as later:
+            return later
+        except Refused as refused:
+            await self._give_up(mailbox, row, str(refused))
+            return None
+        except OutcomeUnknown as unknown:
+            await self._doubt(mailbox, row, str(unknown))
+            return None
+        return TryLater(failure) if failure else None
+
+    async def _send(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> None:
+        if row.kind is OutboundKind.SETTLED:
+            if isinstance(channel, SettlingChannel):
+                await channel.settled(row.to, row.settles, row.outcome)
+        else:
+            await self._send_parts(mailbox, row, channel)
+        await mailbox.delivered(row.seq)
+        if row.kind is OutboundKind.MESSAGE:
+            self._report("delivery.sent", row)
+
+    async def _send_parts(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> None:
+        able = channel.capabilities
+        receipts = await mailbox.receipt(row.seq)
+        for number, text in enumerate(split(row.text, able.max_length, able.length_unit)):
+            if number in receipts.sent:
+                continue
+            if number in receipts.in_flight and not able.idempotent_send:
+                raise OutcomeUnknown("the host ended while it was being sent")
+            await mailbox.sending(row.seq, number)
+            part = OutboundMessage(to=row.to, text=text, key=f"{mailbox.session_id}:{row.seq}:{number}", reply_to=row.reply_to)
+            try:
+                with anyio.fail_after(SEND_TIMEOUT):
+                    receipt = await channel.send(part)
+            except TimeoutError as error:
+                raise OutcomeUnknown(f"no answer within {SEND_TIMEOUT:.0f} s") from error
+            except (TryLater, Refused):
+                await mailbox.not_sent(row.seq, number)
+                raise
+            await mailbox.sent(row.seq, number, receipt.message_id)
+
+    async def _give_up(self, mailbox: Mailbox, row: OutboundRow, reason: str) -> None:
+        await mailbox.undeliverable(row.seq, reason)
+        self._report("delivery.failed", row, reason)
+
+    async def _doubt(self, mailbox: Mailbox, row: OutboundRow, reason: str) -> None:
+        """The row may or may not have arrived: never twice, but not silently either."""
+        await mailbox.add_outbound(f"doubt-{row.seq}", NewOutbound(to=row.to, text=_MISSING))
+        await self._give_up(mailbox, row, f"outcome unknown: {reason}")
+        self.wake(mailbox.session_id)
+
+    def _report(self, name: str, row: OutboundRow, reason: str | None = None) -> None:
+        data = {"channel": row.to.channel, "row": row.seq, "reason": reason}
+        log.info(name, **data) if reason is None else log.error(name, **data)
+        self._tell(Event(name=name, at=self._clock.time(), data=data))

@@ -1,0 +1,136 @@
+"""The frames of the link, as `container/PROTOCOL.md` defines them: runners' JSON becomes records, ours becomes JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Final
+
+import msgspec
+
+from nanoclaw_core.errors import ProtocolViolation
+from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd, Usage, clean_text
+
+MOST_BYTES: Final = 16 * 1024 * 1024
+_MOST_DETAIL: Final = 2000
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """A runner says who it is and which versions of the protocol it speaks."""
+
+    protocols: Annotated[tuple[int, ...], msgspec.Meta(max_length=100)]
+    worker: Id
+    engine: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A turn ended; acknowledged once it is stored."""
+
+    end: TurnEnd
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The engine is dead."""
+
+    id: Id
+    detail: str
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    model_calls: Count = 0
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    kind: FailureKind
+    detail: str
+    status: int | None = None
+
+
+class _TurnEnd(msgspec.Struct, frozen=True, tag="turn_end"):
+    id: Id
+    covered: Annotated[tuple[Id, ...], msgspec.Meta(max_length=1000)]
+    text: Annotated[str, msgspec.Meta(max_length=1_000_000)]
+    conversation: Annotated[str, msgspec.Meta(max_length=200)]
+    failure: _Failure | None
+    usage: _Usage
+
+
+class _Progress(msgspec.Struct, frozen=True, tag="progress"):
+    note: Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class _Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    pass
+
+
+Report = Hello | Ended | Failed | Progress
+
+
+def decode(data: str) -> Report:
+    """Read one frame of a runner; a heartbeat is progress without a note.
+
+    Raises:
+        ProtocolViolation: it is none that a runner may send; the reason fits into a close frame.
+    """
+    try:
+        # Not msgspec's own parser: it refuses lone surrogates, which a model may well write and `clean_text` repairs.
+        frame = msgspec.convert(json.loads(data), Hello | _TurnEnd | Failed | _Progress | _Heartbeat)
+    except msgspec.ValidationError as error:
+        raise ProtocolViolation(clean_text(str(error))[:100]) from error
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation("a frame that is no JSON") from error
+    match frame:
+        case _TurnEnd():
+            return Ended(end=_turn_end(frame))
+        case _Progress():
+            return Progress(note=clean_text(frame.note))
+        case _Heartbeat():
+            return Progress(note="")
+        case Failed():
+            return Failed(id=clean_text(frame.id), detail=_detail(frame.detail))
+    return frame
+
+
+def _turn_end(frame: _TurnEnd) -> TurnEnd:
+    return TurnEnd(
+        id=clean_text(frame.id),
+        covered=tuple(clean_text(uuid) for uuid in frame.covered),
+        text="" if frame.failure else clean_text(frame.text),
+        conversation=clean_text(frame.conversation),
+        failure=_failure(frame.failure),
+        usage=Usage(**msgspec.structs.asdict(frame.usage)),
+    )
+
+
+def _failure(frame: _Failure | None) -> Failure | None:
+    return Failure(kind=frame.kind, detail=_detail(frame.detail), status=frame.status) if frame else None
+
+
+def _detail(text: str) -> str:
+    return clean_text(" ".join(text.split()))[:_MOST_DETAIL]
+
+
+def welcome(protocol: int) -> str:
+    return json.dumps({"type": "welcome", "protocol": protocol})
+
+
+def push(push: Push) -> str:
+    return json.dumps({"type": "push", "uuid": push.uuid, "text": push.text})
+
+
+def ack(frame_id: str) -> str:
+    return json.dumps({"type": "ack", "id": frame_id})
+
+
+def interrupt() -> str:
+    return json.dumps({"type": "interrupt"})
+
+
+def shutdown() -> str:
+    return json.dumps({"type": "shutdown"})

@@ -1,0 +1,188 @@
+"""The host's actions as MCP tools: streamable HTTP, without sessions, in plain JSON.
+
+The few methods that Claude Code uses are written out here, because importing the MCP SDK costs a host a second and 50 MB.
+The format: https://modelcontextprotocol.io/specification/2025-11-25.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+import nanoclaw_core
+from nanoclaw_core.errors import NanoClawError
+from nanoclaw_core.gateway.courtesy import finish
+from nanoclaw_core.gateway.refusals import read_body
+from nanoclaw_core.models import WorkerIdentity, clean_text
+from nanoclaw_core.ports import Action, ActionCall, ActionHosts
+
+log = structlog.get_logger()
+
+MOST_BYTES: Final = 4 * 1024 * 1024
+VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
+_CALL_ID: Final = "claudecode/toolUseId"
+_PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS = -32700, -32600, -32601, -32602
+
+Json = dict[str, Any]  # Any: JSON of a format that we do not own
+
+
+class RpcError(Exception):
+    """An error of the protocol itself, which the engine hears and the model does not."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class McpServer:
+    """Answers POST /mcp for every worker."""
+
+    def __init__(self, actions: Sequence[Action[Any]], action_hosts: ActionHosts) -> None:
+        self._actions: dict[str, Action[Any]] = {}
+        self._tools: list[Json] = []
+        self._action_hosts = action_hosts
+        for action in actions:
+            self._offer(action)
+
+    async def serve(self, request: web.Request, identity: WorkerIdentity) -> web.StreamResponse:
+        """Answer one JSON-RPC message; an action that was begun is carried through, even if the worker hangs up."""
+        try:
+            message = _parse(await read_body(request, MOST_BYTES))
+        except RpcError as error:
+            return _failure(None, error, status=400)
+        if "id" not in message:
+            return web.Response(status=202)
+        try:
+            result = await self._answer(message, identity)
+        except RpcError as error:
+            return _failure(message["id"], error)
+        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async def _answer(self, message: Json, identity: WorkerIdentity) -> Json:
+        parameters = message.get("params") or {}
+        if not isinstance(parameters, dict):
+            raise RpcError(_INVALID_PARAMS, "params must be an object")
+        match message["method"]:
+            case "initialize":
+                return _introduction(parameters)
+            case "ping":
+                return {}
+            case "tools/list":
+                return {"tools": self._tools}
+            case "tools/call":
+                return await self._call(parameters, identity)
+            case method:
+                raise RpcError(_METHOD_NOT_FOUND, f"there is no method {method!r:.80}")
+
+    def _offer(self, action: Action[Any]) -> None:
+        try:
+            schema = schema_of(action.parameters)
+        except TypeError as error:
+            log.error("action.unusable", action=action.name, reason=str(error))
+            return
+        self._actions[action.name] = action
+        self._tools.append({"name": action.name, "description": action.description, "inputSchema": schema})
+
+    async def _call(self, parameters: Json, identity: WorkerIdentity) -> Json:
+        name = parameters.get("name")
+        action = self._actions.get(name) if isinstance(name, str) else None
+        if action is None:
+            raise RpcError(_INVALID_PARAMS, f"there is no tool {name!r:.80}")
+        try:
+            arguments = read_arguments(action, parameters.get("arguments") or {})
+        except msgspec.ValidationError as error:
+            return _result(f"{action.name} was not called: {error}", is_error=True)
+        key = _key(parameters)
+        call = ActionCall(
+            agent_group=identity.agent_group,
+            session_id=identity.session_id,
+            key=key,
+            host=self._action_hosts(identity, key),
+        )
+        return await finish(_carry_out, action, call, arguments)
+
+
+async def _carry_out(action: Action[Any], call: ActionCall, arguments: object) -> Json:
+    try:
+        return _result(await action.handler(call, arguments))
+    except NanoClawError as error:
+        log.info("action.refused", action=action.name, session=call.session_id, reason=type(error).__name__)
+        return _result(str(error), is_error=True)
+
+
+def schema_of(parameters: type) -> Json:
+    """The JSON Schema of a dataclass as one object that needs nothing else.
+
+    Raises:
+        TypeError: a field's type has no JSON.
+    """
+    (reference,), components = msgspec.json.schema_components([parameters], ref_template="#/$defs/{name}")
+    schema = components.pop(reference["$ref"].rpartition("/")[2])
+    return {**schema, "additionalProperties": False, **({"$defs": components} if components else {})}
+
+
+def read_arguments(action: Action[Any], arguments: object) -> object:
+    """The arguments of a call as the action's own dataclass.
+
+    Raises:
+        msgspec.ValidationError: it names the field that is missing, unknown or of another type.
+    """
+    known = {field.name for field in dataclasses.fields(action.parameters)}
+    for name in arguments if isinstance(arguments, dict) else ():
+        if name not in known:
+            raise msgspec.ValidationError(f"there is no field `{name:.80}`; known are {', '.join(sorted(known)) or 'none'}")
+    return msgspec.convert(arguments, action.parameters)
+
+
+def _key(parameters: Json) -> str:
+    """Claude Code's id of the call, which stays the same when it repeats the call."""
+    meta = parameters.get("_meta")
+    call_id = meta.get(_CALL_ID) if isinstance(meta, dict) else None
+    return call_id if isinstance(call_id, str) and 0 < len(call_id) <= 200 else uuid.uuid4().hex
+
+
+def _introduction(parameters: Json) -> Json:
+    asked = parameters.get("protocolVersion")
+    return {
+        "protocolVersion": asked if asked in VERSIONS else VERSIONS[0],
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "nanoclaw", "version": nanoclaw_core.__version__},
+    }
+
+
+def _result(text: str, *, is_error: bool = False) -> Json:
+    return {"content": [{"type": "text", "text": clean_text(text)}], "isError": is_error}
+
+
+def _failure(request_id: object, error: RpcError, status: int = 200) -> web.Response:
+    body = {"jsonrpc": "2.0", "id": request_id, "error": {"code": error.code, "message": str(error)}}
+    return web.json_response(body, status=status)
+
+
+def _clean(value: object) -> object:
+    match value:
+        case str() as text:
+            return clean_text(text)
+        case list() as items:
+            return [_clean(item) for item in items]
+        case dict() as fields:
+            return {clean_text(name): _clean(inner) for name, inner in fields.items()}
+        case _:
+            return value
+
+
+def _parse(body: bytes) -> Json:
+    try:
+        message = _clean(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise RpcError(_PARSE_ERROR, "the body is no JSON") from error
+    if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+        raise RpcError(_INVALID_REQUEST, "the body must be one JSON-RPC request, not a batch")
+    return message

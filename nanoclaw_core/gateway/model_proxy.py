@@ -1,0 +1,163 @@
+"""The way to the model: requests are checked here, get their credential from the provider, and answers stream back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from nanoclaw_core.errors import ModelUnavailable
+from nanoclaw_core.gateway.refusals import read_body, refusal
+from nanoclaw_core.models import ModelRequest, WorkerIdentity
+from nanoclaw_core.ports import ModelResponse, Provider
+
+log = structlog.get_logger()
+
+MOST_BYTES: Final = 64 * 1024 * 1024
+
+#: What a request may hold at its top level (https://docs.anthropic.com/en/api/messages, and what Claude Code sends).
+ALLOWED_KEYS: Final = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "max_tokens", "metadata", "stream", "stop_sequences"}
+    | {"temperature", "top_k", "top_p", "thinking", "context_management", "output_config", "output_format"}
+    | {"cache_control", "service_tier", "speed", "inference_geo", "diagnostics", "safeguards", "data_flow"}
+)
+#: Tools that Claude Code itself carries out, inside the sandbox. The search only looks through the request's own tools.
+_LOCAL_TOOL: Final = re.compile(r"(?:bash|text_editor|memory|computer|tool_search_tool(?:_\w+)?)_\d{8}")
+#: Any other type that ends with a date is a tool that the provider carries out, outside of the sandbox.
+_DATED_TYPE: Final = re.compile(r"\w+_\d{8}")
+#: Betas whose only use is an exit, or a credential of the worker's own.
+_REFUSED_BETA: Final = re.compile(
+    r"(?:code-execution|mcp-|web-fetch|web-search|files-api|skills|advisor|oauth|oidc|managed-agents|environments"
+    r"|message-batches|message-threads)"
+)
+_PASSED_ON: Final = re.compile(
+    r"accept|content-type|user-agent|anthropic-(?:version|beta)|x-app|x-stainless-[\w-]+|x-claude-code-[\w-]+"
+)
+_DROPPED_FROM_ANSWER: Final = frozenset(
+    {"connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization"}
+    | {"set-cookie", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+class RequestForbidden(Exception):
+    """A request would make the provider reach out to somewhere, past the sandbox."""
+
+
+class ModelProxy:
+    """Answers the provider's paths, and only those."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def serve(self, request: web.Request, identity: WorkerIdentity) -> web.StreamResponse:
+        """Check, send, and stream the answer back; leaving early cancels the provider's work."""
+        body = await read_body(request, MOST_BYTES)
+        try:
+            model_request = _checked(request, body)
+        except RequestForbidden as error:
+            log.warning("model.request_forbidden", worker=identity.worker_id, reason=str(error))
+            return refusal(403, f"NanoClaw does not pass this on: {error}")
+        except (ValueError, RecursionError):
+            return refusal(400, "the body must be a JSON object")
+        return await self._ask(request, model_request, identity)
+
+    async def _ask(self, request: web.Request, asked: ModelRequest, identity: WorkerIdentity) -> web.StreamResponse:
+        answer: web.StreamResponse | None = None
+        try:
+            async with self._provider.respond(asked) as response:
+                answer = web.StreamResponse(status=response.status, headers=_answer_headers(response))
+                await answer.prepare(request)
+                async for chunk in response.chunks:
+                    await answer.write(chunk)
+        except (ModelUnavailable, ConnectionError) as error:
+            reason = error if isinstance(error, ModelUnavailable) else ModelUnavailable(f"The connection broke: {error}")
+            log.warning("model.unavailable", worker=identity.worker_id, status=reason.status, reason=str(reason))
+            if answer is None or not answer.prepared:
+                return refusal(reason.status, str(reason), retry=reason.retry)
+            _cut(request)
+        return answer
+
+
+def _cut(request: web.Request) -> None:
+    """Break the connection, so that half an answer does not look like a whole one."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _checked(request: web.Request, body: bytes) -> ModelRequest:
+    """The request as the provider may see it; the body is written anew, so that no parser reads it differently."""
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise ValueError("no object")
+    check(document)
+    return ModelRequest(
+        path=request.path,
+        query="beta=true" if request.query.get("beta") == "true" else "",
+        headers=_passed_on(request.headers),
+        body=json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"),
+    )
+
+
+def check(document: Mapping[str, Any]) -> None:  # Any: JSON of a format that we do not own
+    """Let a request pass whose work happens at the model and in the sandbox only.
+
+    Raises:
+        RequestForbidden: it names what would reach elsewhere.
+    """
+    for key in document:
+        if key not in ALLOWED_KEYS:
+            raise RequestForbidden(f"the field {key!r:.80} could reach servers outside of the sandbox")
+    tools = document.get("tools") or []
+    for tool in tools if isinstance(tools, list) else [tools]:
+        _check_tool(tool)
+    for block in _objects([document.get("messages"), document.get("system")]):
+        _check_block(block)
+
+
+def _check_tool(tool: object) -> None:
+    kind = tool.get("type") if isinstance(tool, dict) else "unknown"
+    if kind not in (None, "custom") and not (isinstance(kind, str) and _LOCAL_TOOL.fullmatch(kind)):
+        raise RequestForbidden(f"the tool {kind!r:.80} runs on the provider's servers, outside of the sandbox")
+
+
+def _check_block(block: Mapping[str, Any]) -> None:
+    kind, source = block.get("type"), block.get("source")
+    if isinstance(kind, str) and _DATED_TYPE.fullmatch(kind):
+        _check_tool(block)
+    if kind == "container_upload" or "file_id" in block:
+        raise RequestForbidden("a file id names a file outside of the sandbox")
+    if isinstance(source, dict) and (source.get("type") in ("url", "file") or "url" in source or "file_id" in source):
+        raise RequestForbidden("content of a URL or a file id is fetched outside of the sandbox")
+
+
+def _objects(value: object) -> Iterator[dict[str, Any]]:
+    """Every JSON object in `value`, but none inside the input of a tool call, which is mere data."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case list() as items:
+                pending.extend(items)
+            case dict() as block:
+                yield block
+                data = "input" if block.get("type") == "tool_use" else None
+                pending.extend(inner for key, inner in block.items() if key != data)
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = {name.lower(): value for name, value in headers.items() if _PASSED_ON.fullmatch(name.lower())}
+    betas = [beta.strip() for beta in kept.pop("anthropic-beta", "").split(",")]
+    if allowed := [beta for beta in betas if beta and not _REFUSED_BETA.match(beta)]:
+        kept["anthropic-beta"] = ",".join(allowed)
+    return kept
+
+
+def _answer_headers(response: ModelResponse) -> dict[str, str]:
+    headers = {name: value for name, value in response.headers.items() if name.lower() not in _DROPPED_FROM_ANSWER}
+    if response.status in (401, 403):  # else Claude Code asks ten times more, in silence
+        headers = {name: value for name, value in headers.items() if name.lower() != "x-should-retry"}
+        headers["x-should-retry"] = "false"
+    return headers

@@ -1,0 +1,47 @@
+"""The folder that holds all state, and the lock that keeps a second host out of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nanoclaw_core.errors import HomeUnusable, HostRunning
+
+_LOCK = "host.lock"
+
+
+@contextmanager
+def own_home(home: Path) -> Iterator[None]:
+    """Make `home` (0700) if it is missing, and own it until the end of the block, or of the process.
+
+    Raises:
+        HostRunning: another process owns it. HomeUnusable: it cannot be made or written.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.stat().st_mode & 0o077:
+            home.chmod(0o700)
+        lock = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HomeUnusable(home, error.strerror or str(error)) from error
+    try:
+        _take(lock, home)
+        yield
+    finally:
+        os.close(lock)  # the kernel lets go of the lock; the file stays, since removing it would race with the next host
+
+
+def _take(lock: int, home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        pid = os.pread(lock, 32, 0).strip()
+        raise HostRunning(home, int(pid) if pid.isdigit() else 0) from error
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:  # a full disk
+        raise HomeUnusable(home, error.strerror or str(error)) from error

@@ -1,0 +1,154 @@
+"""What came in: every message of a wired chat, durable before the platform is told that it arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import msgspec
+from anyio import to_thread
+from sqlalchemy import Connection, exists, select, update
+
+from nanoclaw_core.errors import MessageTooLong
+from nanoclaw_core.models import Address, InboundMessage, clean_text
+from nanoclaw_core.ports import Clock
+from nanoclaw_core.store.database import Database
+from nanoclaw_core.store.tables import cursors, events, insert_into, messaging_groups, strangers, wirings
+
+#: The longest text that is accepted, in bytes of UTF-8.
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_LONG: Final = 64 * 1024  # characters; preparing a longer text could be felt on the event loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEntry:
+    """A message that waits to be routed, in the order of `seq`."""
+
+    seq: int
+    message: InboundMessage
+    received_at: float
+
+
+class Journal:
+    """Accepts messages from channels and hands them to the router: each once, in order, whatever crashes in between."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._accepted = 0
+        self._news = anyio.Event()
+        self._news.set()  # an earlier life may have left something
+
+    async def accept(self, message: InboundMessage, cursor: str | None = None) -> bool:
+        """Store a message, and the platform's cursor with it, in one transaction; False for one that is known already.
+
+        A message of a chat that nobody wired leaves nothing but a count, one of the bot's own account nothing at all.
+
+        Raises:
+            MessageTooLong: nothing was stored.
+        """
+        now = self._clock.time()
+        if message.sender.is_own:
+            await self._db.write(partial(_store_cursor, address=message.address, cursor=cursor))
+            return False
+        clean = await to_thread.run_sync(_cleaned, message) if len(message.text) > _LONG else _cleaned(message)
+        new = await self._db.write(partial(_accept, message=clean, cursor=cursor, now=now))
+        self._accepted += 1
+        self._news.set()
+        return new
+
+    async def wait(self) -> None:
+        """Return as soon as something may wait to be routed, which is at once until `unrouted` found nothing."""
+        await self._news.wait()
+
+    async def unrouted(self, limit: int = 100) -> list[JournalEntry]:
+        """The oldest messages that `routed` was not called for."""
+        accepted = self._accepted
+        entries = await self._db.read(partial(_unrouted, limit=limit))
+        if not entries and accepted == self._accepted and self._news.is_set():
+            self._news = anyio.Event()
+        return entries
+
+    async def routed(self, seq: int, outcome: str) -> None:
+        """Note what became of a message, in one word; it is not handed out again."""
+        change = update(events).where(events.c.seq == seq).values(routed_at=self._clock.time(), outcome=outcome)
+        await self._db.write(lambda conn: conn.execute(change))
+
+    async def cursor(self, channel: str, account: str) -> str | None:
+        """The last cursor that came with a message of this account."""
+        where = (cursors.c.channel == channel, cursors.c.account == account)
+        return await self._db.read(lambda conn: conn.execute(select(cursors.c.cursor).where(*where)).scalar())
+
+
+def _cleaned(message: InboundMessage) -> InboundMessage:
+    """The message with every text and id in it made storable.
+
+    Raises:
+        MessageTooLong: the text is longer than `MAX_MESSAGE_BYTES`.
+    """
+    length = len(message.text)
+    if length * 4 > MAX_MESSAGE_BYTES:  # no character takes more than four bytes
+        length = len(message.text.encode("utf-8", "surrogatepass"))
+    if length > MAX_MESSAGE_BYTES:
+        raise MessageTooLong(length, MAX_MESSAGE_BYTES)
+    # By way of JSON, so that whatever could not be read again is refused now.
+    return msgspec.json.decode(msgspec.json.encode(_clean(msgspec.to_builtins(message))), type=InboundMessage)
+
+
+def _clean(value: Any) -> Any:  # JSON-like values, as msgspec makes them
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    return clean_text(value) if isinstance(value, str) else value
+
+
+def _accept(conn: Connection, message: InboundMessage, cursor: str | None, now: float) -> bool:
+    _store_cursor(conn, message.address, cursor)
+    if not _is_wired(conn, message.address):
+        _count_stranger(conn, message.address, now)
+        return True
+    insert = insert_into(conn, events).values(
+        **_chat_key(message.address),
+        message_id=message.message_id,
+        payload=msgspec.json.encode(message).decode(),
+        received_at=now,
+    )
+    return conn.execute(insert.on_conflict_do_nothing().returning(events.c.seq)).one_or_none() is not None
+
+
+def _chat_key(address: Address) -> dict[str, str]:
+    return {"channel": address.channel, "account": address.account, "chat": address.chat}
+
+
+def _store_cursor(conn: Connection, address: Address, cursor: str | None) -> None:
+    if cursor is not None:
+        insert = insert_into(conn, cursors).values(channel=address.channel, account=address.account, cursor=cursor)
+        key = [cursors.c.channel, cursors.c.account]
+        conn.execute(insert.on_conflict_do_update(index_elements=key, set_={"cursor": cursor}))
+
+
+def _is_wired(conn: Connection, address: Address) -> bool:
+    known = messaging_groups.c
+    here = (known.channel == address.channel, known.account == address.account, known.chat == address.chat)
+    wired = exists().where(wirings.c.messaging_group_id == known.id, *here)
+    return bool(conn.execute(select(wired)).scalar())
+
+
+def _count_stranger(conn: Connection, address: Address, now: float) -> None:
+    values = {**_chat_key(address), "count": 1, "first_seen": now, "last_seen": now}
+    insert = insert_into(conn, strangers).values(values)
+    again = {"count": strangers.c.count + 1, "last_seen": now}
+    conn.execute(insert.on_conflict_do_update(index_elements=list(_chat_key(address)), set_=again))
+
+
+def _unrouted(conn: Connection, limit: int) -> list[JournalEntry]:
+    query = select(events).where(events.c.routed_at.is_(None)).order_by(events.c.seq).limit(limit)
+    return [
+        JournalEntry(
+            seq=row.seq,
+            message=msgspec.json.decode(row.payload, type=InboundMessage),
+            received_at=row.received_at,
+        )
+        for row in conn.execute(query)
+    ]

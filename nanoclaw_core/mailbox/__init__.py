@@ -1,0 +1,7 @@
+"""One session's two files: `inbound.db`, what the agent is to hear, and `outbound.db`, what it said and did."""
+
+from nanoclaw_core.mailbox.box import Mailbox, Mailboxes
+from nanoclaw_core.mailbox.files import MailboxUnusable
+from nanoclaw_core.mailbox.records import NewOutbound, NewRow, OutstandingPush, Receipts
+
+__all__ = ["Mailbox", "MailboxUnusable", "Mailboxes", "NewOutbound", "NewRow", "OutstandingPush", "Receipts"]

@@ -1,0 +1,213 @@
+"""A session's mailbox as the rest of the host sees it, and the few that are open at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+from anyio import CancelScope, to_thread
+
+from nanoclaw_core.mailbox import inbound, outbound
+from nanoclaw_core.mailbox.files import MailboxFiles, Side
+from nanoclaw_core.mailbox.records import NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_OPEN: Final = 64
+
+
+class Mailbox:
+    """One session's rows, pushes, answers and receipts.
+
+    Every method is one transaction in a worker thread, durable when it returns, and changes one of the two files. Methods
+    of one mailbox run one after another. All of them may raise `MailboxUnusable`.
+    """
+
+    def __init__(self, session: Session, mailboxes: Mailboxes) -> None:
+        self.session_id = session.id
+        self._folder = mailboxes.home / session.folder
+        self._mailboxes = mailboxes
+        self._files: MailboxFiles | None = None
+        self._lock = anyio.Lock()
+
+    # --- what the agent is to hear ---
+
+    async def add_rows(self, rows: Sequence[NewRow]) -> int:
+        """Add the rows whose ids are new, in this order; return how many there were."""
+        return await self._run("inbound", inbound.add_rows, rows)
+
+    async def waiting(self, limit: int = 64) -> list[Row]:
+        """The oldest rows that are neither acknowledged nor part of an outstanding push."""
+        return await self._run("outbound", inbound.waiting, limit)
+
+    # --- pushes and ends of turns ---
+
+    async def record_push(self, push: Push, row_ids: Sequence[str], worker_id: str) -> None:
+        """Note, before it is sent, that `push` holds these rows; the same push again changes nothing.
+
+        A row is part of one outstanding push at most.
+
+        Raises:
+            ValueError: a row is acknowledged or unknown, or there is none.
+        """
+        await self._run("outbound", outbound.record_push, push, row_ids, worker_id, self._now())
+
+    async def outstanding(self) -> list[OutstandingPush]:
+        """The pushes that no end has covered, in the order in which they were recorded."""
+        return await self._run("outbound", outbound.outstanding)
+
+    async def begin_attempt(self, uuids: Sequence[str], worker_id: str) -> None:
+        """Note that another worker takes these pushes over."""
+        await self._run("outbound", outbound.begin_attempt, uuids, worker_id)
+
+    async def replace_push(self, old_uuid: str, new_uuid: str) -> None:
+        """Give an outstanding push another uuid, so that the engine takes it for a new one."""
+        await self._run("outbound", outbound.replace_push, old_uuid, new_uuid)
+
+    async def end_turn(self, end: TurnEnd, answers: Sequence[NewOutbound], outcome: str) -> bool:
+        """Store everything that the end of a turn means, at once; False when it was known or covers nothing outstanding.
+
+        That is: the answers, then a `SETTLED` row for the reply address, the acknowledgement of the covered rows, the end
+        of their pushes, the conversation's id and the turn's usage.
+        """
+        return await self._run("outbound", outbound.end_turn, end, answers, outcome, self._now())
+
+    async def fail_rows(self, row_ids: Sequence[str], answers: Sequence[NewOutbound], outcome: str) -> bool:
+        """End rows without an engine: answers, `SETTLED` rows, acknowledgement. False when all of them had ended."""
+        return await self._run("outbound", outbound.fail_rows, row_ids, answers, outcome)
+
+    async def conversation(self) -> str | None:
+        """The engine's id of the conversation, from the last end of a turn."""
+        return await self._run("outbound", outbound.conversation)
+
+    # --- actions ---
+
+    async def add_outbound(self, key: str, row: NewOutbound) -> bool:
+        """Queue something for delivery; False when `key` was used before."""
+        return await self._run("outbound", outbound.add_outbound, key, row)
+
+    async def call_result(self, key: str) -> str | None:
+        """What was answered to the action call `key`, if it was."""
+        return await self._run("outbound", outbound.call_result, key)
+
+    async def store_call(self, key: str, result: str, rows: Sequence[NewOutbound] = ()) -> bool:
+        """Store the answer to an action call with what it queues for delivery; False, and nothing, when it was answered."""
+        return await self._run("outbound", outbound.store_call, key, result, rows)
+
+    # --- delivery ---
+
+    async def due(self) -> list[OutboundRow]:
+        """What has no final receipt, in the order of `seq`."""
+        return await self._run("inbound", inbound.due)
+
+    async def sending(self, seq: int, part: int) -> None:
+        """Note, before the channel is called, that this part may arrive."""
+        await self._run("inbound", inbound.sending, seq, part)
+
+    async def not_sent(self, seq: int, part: int) -> None:
+        """Note that the part certainly did not arrive."""
+        await self._run("inbound", inbound.not_sent, seq, part)
+
+    async def sent(self, seq: int, part: int, message_id: str) -> None:
+        """Note that the platform took the part and calls it `message_id`."""
+        await self._run("inbound", inbound.sent, seq, part, message_id)
+
+    async def delivered(self, seq: int) -> None:
+        """Note that all parts were sent: a final receipt."""
+        await self._run("inbound", inbound.finish, seq, None)
+
+    async def undeliverable(self, seq: int, reason: str) -> None:
+        """Note that it will not be tried again: a final receipt."""
+        await self._run("inbound", inbound.finish, seq, reason)
+
+    async def receipt(self, seq: int) -> Receipts:
+        """How far the parts got."""
+        return await self._run("inbound", inbound.receipts, seq)
+
+    async def is_idle(self) -> bool:
+        """Whether every row is acknowledged and nothing is due."""
+        unheard = await self._run("outbound", outbound.anything_unacknowledged)
+        return not unheard and not await self._run("inbound", inbound.anything_due)
+
+    # --- the files ---
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its files are open."""
+        return self._files is not None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something runs on it at the moment."""
+        return self._lock.locked()
+
+    async def close(self) -> None:
+        """Let go of the files; the next call opens them again."""
+        with CancelScope(shield=True):
+            async with self._lock:
+                files, self._files = self._files, None
+                if files is not None:
+                    await to_thread.run_sync(files.close)
+
+    async def _run(
+        self, side: Side, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        def transact() -> T:
+            if self._files is None:
+                self._files = MailboxFiles(self._folder)
+            with self._files.transaction(side) as connection:
+                return fn(connection, *args, **kwargs)
+
+        async with self._lock:
+            await self._mailboxes.make_room(self)
+            return await to_thread.run_sync(transact)
+
+    def _now(self) -> float:
+        return self._mailboxes.now()
+
+
+class Mailboxes:
+    """The mailboxes of all sessions below `home`; the files of at most 64 that nobody uses stay open."""
+
+    def __init__(self, home: Path, *, now: Callable[[], float] = time.time) -> None:
+        self.home = home
+        self.now = now
+        self._known: WeakValueDictionary[str, Mailbox] = WeakValueDictionary()
+        self._recent: OrderedDict[str, Mailbox] = OrderedDict()
+
+    async def open(self, session: Session) -> Mailbox:
+        """The session's mailbox, always the same object while anybody holds it.
+
+        Raises:
+            MailboxUnusable: one of its files is broken. DatabaseTooNew: a later version of NanoClaw wrote it.
+        """
+        mailbox = self._known.get(session.id)
+        if mailbox is None:
+            mailbox = self._known[session.id] = Mailbox(session, self)
+        if not mailbox.is_open:
+            await mailbox.conversation()
+        return mailbox
+
+    async def make_room(self, user: Mailbox) -> None:
+        """Note that `user` is being used, and close the one that was idle longest if too many are open."""
+        self._recent[user.session_id] = user
+        self._recent.move_to_end(user.session_id)
+        if len(self._recent) > _OPEN:
+            oldest = next((mailbox for mailbox in self._recent.values() if not mailbox.in_use), None)
+            if oldest is not None:
+                del self._recent[oldest.session_id]
+                await oldest.close()
+
+    async def close(self) -> None:
+        """Close all files."""
+        while self._recent:
+            _, mailbox = self._recent.popitem()
+            await mailbox.close()

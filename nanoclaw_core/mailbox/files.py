@@ -1,0 +1,172 @@
+"""The two SQLite files of a mailbox: their schema, and transactions that write one of them and may read the other."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from nanoclaw_core.errors import DatabaseTooNew, NanoClawError
+
+Side: TypeAlias = Literal["inbound", "outbound"]
+
+_VERSION: Final = 1
+
+_SCHEMA: Final[dict[Side, str]] = {
+    "inbound": """
+        CREATE TABLE rows (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+            channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT, message_id TEXT NOT NULL,
+            sender_id TEXT NOT NULL, sender_name TEXT NOT NULL, text TEXT NOT NULL, sent_at REAL NOT NULL, quote TEXT,
+            attachment TEXT);
+        CREATE TABLE parts (
+            seq INTEGER NOT NULL, part INTEGER NOT NULL, in_flight INTEGER NOT NULL, attempts INTEGER NOT NULL,
+            message_id TEXT, PRIMARY KEY (seq, part)) WITHOUT ROWID;
+        CREATE TABLE finals (seq INTEGER PRIMARY KEY, refused TEXT);
+        CREATE TABLE delivered (floor INTEGER NOT NULL);
+        INSERT INTO delivered VALUES (0);
+    """,
+    "outbound": """
+        CREATE TABLE messages (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE,
+            channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT, text TEXT NOT NULL,
+            kind TEXT NOT NULL, reply_to TEXT, settles TEXT NOT NULL, outcome TEXT NOT NULL);
+        CREATE TABLE pushes (
+            uuid TEXT PRIMARY KEY, text TEXT NOT NULL, worker_id TEXT NOT NULL, attempts INTEGER NOT NULL,
+            pushed_at REAL NOT NULL);
+        CREATE TABLE push_rows (
+            row_id TEXT PRIMARY KEY,
+            uuid TEXT NOT NULL REFERENCES pushes ON UPDATE CASCADE ON DELETE CASCADE) WITHOUT ROWID;
+        CREATE INDEX push_rows_uuid ON push_rows (uuid);
+        CREATE TABLE acks (seq INTEGER PRIMARY KEY);
+        CREATE TABLE acknowledged (floor INTEGER NOT NULL);
+        INSERT INTO acknowledged VALUES (0);
+        CREATE TABLE frames (id TEXT PRIMARY KEY) WITHOUT ROWID;
+        CREATE TABLE turns (
+            id TEXT PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL NOT NULL, outcome TEXT NOT NULL, detail TEXT,
+            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cache_read_tokens INTEGER NOT NULL,
+            cache_write_tokens INTEGER NOT NULL, model_calls INTEGER NOT NULL);
+        CREATE TABLE calls (key TEXT PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE conversation (id TEXT NOT NULL);
+    """,
+}
+
+# Views across both files, made anew for each connection. Everything at or below a floor is finished, so that what is finished
+# is never looked at again, however much there is.
+_VIEWS: Final[dict[Side, str]] = {
+    "inbound": """
+        CREATE TEMP VIEW due AS SELECT * FROM outbound.messages
+        WHERE seq > (SELECT floor FROM delivered) AND seq NOT IN (SELECT seq FROM finals)
+    """,
+    "outbound": """
+        CREATE TEMP VIEW unacknowledged AS SELECT * FROM inbound.rows
+        WHERE seq > (SELECT floor FROM acknowledged) AND seq NOT IN (SELECT seq FROM acks)
+    """,
+}
+_LOST: Final[dict[Side, str]] = {
+    "inbound": """
+        SELECT floor > (SELECT coalesce(max(seq), 0) FROM outbound.sqlite_sequence WHERE name = 'messages') FROM delivered
+    """,
+    "outbound": """
+        SELECT floor > (SELECT coalesce(max(seq), 0) FROM inbound.sqlite_sequence WHERE name = 'rows') FROM acknowledged
+    """,
+}
+
+
+class MailboxUnusable(NanoClawError):
+    """A file of a mailbox cannot be read or written; nothing of the failed change is in it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"The mailbox file {path} cannot be used: {reason}. Free or mend the disk, or restore a backup.")
+        self.path = path
+
+
+class MailboxFiles:
+    """Both files of one mailbox, open. Used by one thread at a time.
+
+    Each connection writes its own file and sees the other one, read-only, under the other side's name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths: dict[Side, Path] = {"inbound": folder / "inbound.db", "outbound": folder / "outbound.db"}
+        self._connections: dict[Side, sqlite3.Connection] = {}
+        try:
+            with _errors_naming(folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for side, path in self._paths.items():
+                with _errors_naming(path):
+                    self._connections[side] = _open(path, side)
+            self._join("inbound", "outbound")
+            self._join("outbound", "inbound")
+        except NanoClawError:
+            self.close()
+            raise
+
+    @contextmanager
+    def transaction(self, side: Side) -> Iterator[sqlite3.Connection]:
+        """One transaction that can change the file of `side`: durable when the block ends, undone when it raises."""
+        connection = self._connections[side]
+        with _errors_naming(self._paths[side]):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of both files."""
+        attached = "SELECT name FROM pragma_database_list WHERE name IN ('inbound', 'outbound')"
+        for connection in self._connections.values():  # while a file is attached elsewhere, its log stays behind
+            for (other,) in connection.execute(attached).fetchall():
+                connection.execute(f"DETACH {other}")
+        for connection in self._connections.values():
+            connection.close()
+
+    def _join(self, side: Side, other: Side) -> None:
+        """Let the connection of `side` see the other file.
+
+        One that was lost or put back from an older copy is refused: its new rows would be taken for finished ones.
+        """
+        with _errors_naming(self._paths[other]):
+            uri = f"{self._paths[other].absolute().as_uri()}?mode=ro"
+            self._connections[side].execute(f"ATTACH ? AS {other}", (uri,))
+            self._connections[side].execute(_VIEWS[side])
+            (lost,) = self._connections[side].execute(_LOST[side]).fetchone()
+        if lost:
+            raise MailboxUnusable(self._paths[other], "it is older than the file beside it")
+
+
+def _open(path: Path, side: Side) -> sqlite3.Connection:
+    connection = sqlite3.connect(path.absolute().as_uri(), uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path, side)
+    except (sqlite3.Error, NanoClawError):
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, side: Side) -> None:
+    connection.row_factory = sqlite3.Row
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        raise DatabaseTooNew(path, str(version))
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA[side]} PRAGMA user_version={_VERSION}; COMMIT;")
+
+
+@contextmanager
+def _errors_naming(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about a broken or unreachable file into an error that names it."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # ours, not the file's
+        raise
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise MailboxUnusable(path, str(error)) from error

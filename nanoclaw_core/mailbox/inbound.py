@@ -1,0 +1,72 @@
+"""What is written to `inbound.db`: rows for the agent, and receipts of what was delivered from it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from nanoclaw_core.mailbox.records import NewRow, Receipts, read_outbound, read_row, row_values
+from nanoclaw_core.models import OutboundRow, Row
+
+_INSERT: Final = """
+    INSERT INTO rows (
+        id, channel, account, chat, thread, message_id, sender_id, sender_name, text, sent_at, quote, attachment)
+    VALUES (
+        :id, :channel, :account, :chat, :thread, :message_id, :sender_id, :sender_name, :text, :sent_at, :quote, :attachment)
+    ON CONFLICT (id) DO NOTHING
+"""
+_RAISE_FLOOR: Final = """
+    UPDATE delivered SET floor = coalesce((SELECT min(seq) - 1 FROM due), (SELECT max(seq) FROM outbound.messages), 0)
+"""
+
+
+def add_rows(db: sqlite3.Connection, rows: Sequence[NewRow]) -> int:
+    return db.executemany(_INSERT, map(row_values, rows)).rowcount if rows else 0
+
+
+def waiting(db: sqlite3.Connection, limit: int) -> list[Row]:
+    query = "SELECT * FROM unacknowledged WHERE id NOT IN (SELECT row_id FROM push_rows) ORDER BY seq LIMIT ?"
+    return [read_row(row) for row in db.execute(query, (limit,))]
+
+
+def sending(db: sqlite3.Connection, seq: int, part: int) -> None:
+    db.execute(
+        "INSERT INTO parts VALUES (?, ?, 1, 1, NULL)"
+        " ON CONFLICT (seq, part) DO UPDATE SET in_flight = 1, attempts = attempts + 1",
+        (seq, part),
+    )
+
+
+def not_sent(db: sqlite3.Connection, seq: int, part: int) -> None:
+    db.execute("UPDATE parts SET in_flight = 0 WHERE seq = ? AND part = ?", (seq, part))
+
+
+def sent(db: sqlite3.Connection, seq: int, part: int, message_id: str) -> None:
+    db.execute(
+        "INSERT INTO parts VALUES (?, ?, 0, 1, ?)"
+        " ON CONFLICT (seq, part) DO UPDATE SET in_flight = 0, message_id = excluded.message_id",
+        (seq, part, message_id),
+    )
+
+
+def finish(db: sqlite3.Connection, seq: int, refused: str | None) -> None:
+    db.execute("INSERT INTO finals VALUES (?, ?) ON CONFLICT (seq) DO NOTHING", (seq, refused))
+    db.execute(_RAISE_FLOOR)
+
+
+def receipts(db: sqlite3.Connection, seq: int) -> Receipts:
+    parts = db.execute("SELECT * FROM parts WHERE seq = ?", (seq,)).fetchall()
+    return Receipts(
+        sent={row["part"]: row["message_id"] for row in parts if row["message_id"] is not None},
+        in_flight=frozenset(row["part"] for row in parts if row["in_flight"]),
+        attempts=sum(row["attempts"] for row in parts),
+    )
+
+
+def due(db: sqlite3.Connection) -> list[OutboundRow]:
+    return [read_outbound(row) for row in db.execute("SELECT * FROM due ORDER BY seq")]
+
+
+def anything_due(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM due LIMIT 1").fetchone() is not None

@@ -1,0 +1,116 @@
+"""What goes into a mailbox and what comes out of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from nanoclaw_core.models import Address, OutboundKind, OutboundRow, Push, Quote, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRow:
+    """A message for the agent, before the mailbox has numbered it. A repeated `id` is the same row."""
+
+    id: str
+    address: Address
+    message_id: str
+    sender_id: str
+    sender_name: str
+    text: str
+    sent_at: float
+    reply_to: Quote | None = None
+    attachment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOutbound:
+    """Something to be delivered, before the mailbox has numbered it."""
+
+    to: Address
+    text: str
+    reply_to: str | None = None
+    kind: OutboundKind = OutboundKind.MESSAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutstandingPush:
+    """A push that no end of a turn has covered: the rows in it, where its answer goes, and who was told how often.
+
+    `attempts` counts the workers that took it, the first included; `worker_id` is the last of them.
+    """
+
+    push: Push
+    rows: tuple[Row, ...]
+    address: Address
+    attempts: int
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipts:
+    """How far the parts of one outbound row got.
+
+    `sent` maps parts to the platform's message ids; of those `in_flight` nobody knows whether they arrived; `attempts`
+    counts how often a part of the row was begun.
+    """
+
+    sent: Mapping[int, str]
+    in_flight: frozenset[int]
+    attempts: int
+
+
+def row_values(row: NewRow) -> dict[str, object]:
+    """The columns of a row in `inbound.db`."""
+    return {
+        "id": row.id,
+        **address_values(row.address),
+        "message_id": row.message_id,
+        "sender_id": row.sender_id,
+        "sender_name": row.sender_name,
+        "text": row.text,
+        "sent_at": row.sent_at,
+        "quote": row.reply_to and msgspec.json.encode(row.reply_to).decode(),
+        "attachment": row.attachment,
+    }
+
+
+def read_row(row: sqlite3.Row) -> Row:
+    """A row of `inbound.db`."""
+    return Row(
+        seq=row["seq"],
+        id=row["id"],
+        address=_read_address(row),
+        message_id=row["message_id"],
+        sender_id=row["sender_id"],
+        sender_name=row["sender_name"],
+        text=row["text"],
+        sent_at=row["sent_at"],
+        reply_to=row["quote"] and msgspec.json.decode(row["quote"], type=Quote),
+        attachment=row["attachment"],
+    )
+
+
+def read_outbound(row: sqlite3.Row) -> OutboundRow:
+    """A row of `outbound.db`."""
+    return OutboundRow(
+        seq=row["seq"],
+        to=_read_address(row),
+        text=row["text"],
+        kind=OutboundKind(row["kind"]),
+        reply_to=row["reply_to"],
+        settles=msgspec.json.decode(row["settles"], type=tuple[str, ...]),
+        outcome=row["outcome"],
+    )
+
+
+def address_values(address: Address) -> dict[str, object]:
+    """The columns of an address, in either file."""
+    return {"channel": address.channel, "account": address.account, "chat": address.chat, "thread": address.thread}
+
+
+def _read_address(row: sqlite3.Row) -> Address:
+    return Address(channel=row["channel"], account=row["account"], chat=row["chat"], thread=row["thread"])

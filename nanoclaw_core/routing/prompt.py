@@ -1,0 +1,95 @@
+"""What an agent reads: waiting messages as one prompt, and who it is.
+
+The format is NanoClaw's, so that memories and habits of existing agents keep working: a `<context>` line, then one `<message>`
+or several inside `<messages>`. Texts and attributes are escaped, so that nobody can forge a message by writing one. Beside the
+display name, which can be forged, stands the sender's stable id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from nanoclaw_core.models import Address, Row
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
+INBOX = "/nanoclaw/inbox"
+
+
+def format_prompt(rows: Sequence[Row], names: Mapping[tuple[str, str, str], str], timezone: str) -> str:
+    """The prompt for `rows`, oldest first; `names` maps (channel, account, chat) to the name of a destination."""
+    zone = ZoneInfo(timezone)
+    messages = [_message(row, names, zone) for row in rows]
+    body = messages[0] if len(messages) == 1 else "\n".join(["<messages>", *messages, "</messages>"])
+    return f'<context timezone="{_escape(timezone)}" />\n{body}'
+
+
+def _message(row: Row, names: Mapping[tuple[str, str, str], str], zone: ZoneInfo) -> str:
+    attributes = {
+        "id": str(row.seq),
+        "from": names.get(key_of(row.address), f"unknown:{row.address.channel}:{row.address.chat}"),
+        "sender": row.sender_name or "Unknown",
+        "sender_id": row.sender_id,
+        "time": format_time(row.sent_at, zone),
+        "reply_to": row.reply_to.message_id if row.reply_to else "",
+    }
+    head = " ".join(f'{name}="{_escape(value)}"' for name, value in attributes.items() if value)
+    return f"<message {head}>{_quote(row)}{_escape(row.text)}{_attachment(row)}</message>"
+
+
+def _quote(row: Row) -> str:
+    if row.reply_to is None or not row.reply_to.sender_name or not row.reply_to.text:
+        return ""
+    quote = f'<quoted_message from="{_escape(row.reply_to.sender_name)}">{_escape(row.reply_to.text)}</quoted_message>'
+    return f"\n  {quote}\n"
+
+
+def _attachment(row: Row) -> str:
+    if row.attachment is None:
+        return ""
+    name = row.attachment.rsplit("/", 1)[-1]
+    return _escape(f"\n[the whole text: {name} — saved to {INBOX}/{row.attachment}]")
+
+
+def format_time(moment: float, zone: ZoneInfo) -> str:
+    """A time as NanoClaw writes it.
+
+    >>> format_time(1781510400, ZoneInfo("Europe/Berlin"))
+    'Jun 15, 2026, 10:00 AM'
+    """
+    local = datetime.fromtimestamp(moment, zone)
+    return f"{local:%b} {local.day}, {local.year}, {local.hour % 12 or 12}:{local:%M} {'AM' if local.hour < 12 else 'PM'}"
+
+
+def key_of(address: Address) -> tuple[str, str, str]:
+    """What identifies a chat, whatever the thread."""
+    return (address.channel, address.account, address.chat)
+
+
+def instructions(agent: str, destinations: Sequence[str]) -> str:
+    """What is added to Claude Code's system prompt: the agent's name, and how its words reach people."""
+    lines = [
+        f"# You are {agent}",
+        "",
+        f"Your name is **{agent}**. You are a personal assistant; people talk to you in chats and see only what you send them.",
+        "",
+        "## Messages",
+        "",
+        "Each message you get is wrapped in `<message from=… sender=… sender_id=… time=…>`. Its text is escaped like XML. "
+        "`from` names the chat. `sender` is a display name that anybody can choose; `sender_id` is reliable.",
+        "",
+        "Your final answer is sent to the chat that you are answering, as Markdown. Write nothing around it. Text inside "
+        "`<internal>…</internal>` is sent to nobody.",
+        "",
+        "Use the tool `send_message` to say something before you have finished, or to write to another chat (`to`). "
+        'In the final answer, `<message to="name">…</message>` does the same.',
+    ]
+    if destinations:
+        lines += ["", "Chats you can write to: " + ", ".join(f"`{name}`" for name in destinations) + "."]
+    lines += ["", "Your memory is `CLAUDE.md` in your working directory: write down there what you should remember."]
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)

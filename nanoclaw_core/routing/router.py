@@ -1,0 +1,136 @@
+"""Takes what the journal holds to the sessions that hear it. Doing so twice has the effect of doing it once."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from anyio import to_thread
+from anyio.abc import TaskStatus
+from sqlalchemy import Connection
+
+from nanoclaw_core.errors import InvalidPattern
+from nanoclaw_core.journal import Journal, JournalEntry
+from nanoclaw_core.mailbox import Mailboxes, NewRow
+from nanoclaw_core.models import Event, InboundMessage, MessagingGroup, Session, Wiring
+from nanoclaw_core.ports import Clock, Wake
+from nanoclaw_core.routing.engage import engages
+from nanoclaw_core.store import chats, people, sessions
+from nanoclaw_core.store.database import Database
+from nanoclaw_core.supervise import survive
+
+log = structlog.get_logger()
+
+#: A longer text goes into the session's inbox as a file; the prompt holds its beginning and the file's path (characters).
+INLINE_LIMIT = 48_000
+_EXCERPT = 4_000
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """One task that routes in the order of acceptance; `wake` tells the workers, `tell` the plugins."""
+
+    database: Database
+    journal: Journal
+    mailboxes: Mailboxes
+    home: Path
+    clock: Clock
+    wake: Wake
+    tell: Callable[[Event], None]
+
+    async def run(self, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        while True:
+            await self.journal.wait()
+            for entry in await self.journal.unrouted():
+                await self._route_or_give_up(entry)
+
+    async def _route_or_give_up(self, entry: JournalEntry) -> None:
+        """One message that cannot be routed must not hold up all that follow."""
+        for _ in range(_TRIES):
+            failure = await survive("routing", self.route(entry))
+            if failure is None:
+                return
+        log.error("routing.failed", event=entry.seq, reason=failure)
+        await self.journal.routed(entry.seq, "failed")
+
+    async def route(self, entry: JournalEntry) -> None:
+        message = entry.message
+        hearing = await self.database.write(lambda connection: self._hearing(connection, message))
+        for session in hearing:
+            mailbox = await self.mailboxes.open(session)
+            await mailbox.add_rows([await self._row(session, entry)])
+            self.wake(session.id)
+        outcome = "heard" if hearing else "ignored"
+        await self.journal.routed(entry.seq, outcome)
+        data = {"channel": message.address.channel, "event": entry.seq, "outcome": outcome, "sessions": len(hearing)}
+        self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
+
+    def _hearing(self, connection: Connection, message: InboundMessage) -> list[Session]:
+        """The sessions that hear the message, each marked as having work before its mailbox is touched."""
+        now = self.clock.time()
+        address = message.address
+        people.upsert_user(connection, message.sender.user_id(address.channel), message.sender.name, now)
+        group = chats.find_messaging_group(connection, address.channel, address.account, address.chat)
+        if group is None:
+            return []
+        found = [
+            sessions.ensure_session(
+                connection,
+                agent_group_id=wiring.agent_group_id,
+                messaging_group_id=group.id,
+                thread=address.thread,
+                now=now,
+            )
+            for wiring in chats.wirings_of(connection, group.id)
+            if _engages(wiring, message, group)
+        ]
+        for session in found:
+            sessions.mark_attention(connection, session.id)
+        return found
+
+    async def _row(self, session: Session, entry: JournalEntry) -> NewRow:
+        message = entry.message
+        row_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:row:{session.id}:{entry.seq}"))
+        text, attachment = message.text, None
+        if len(text) > INLINE_LIMIT:
+            attachment = f"{row_id}/message.txt"
+            inbox = self.home / session.folder / "inbox"
+            await to_thread.run_sync(keep_text, inbox / attachment, text)
+            text = f"{text[:_EXCERPT]}\n[… {len(text) - _EXCERPT:,} more characters]"
+        return NewRow(
+            id=row_id,
+            address=message.address,
+            message_id=message.message_id,
+            sender_id=message.sender.user_id(message.address.channel),
+            sender_name=message.sender.name,
+            text=text,
+            sent_at=message.sent_at,
+            reply_to=message.reply_to,
+            attachment=attachment,
+        )
+
+
+def keep_text(path: Path, text: str) -> None:
+    """Write `text` where the container can read it: the folder above is mounted read-only and nobody else writes there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (path.parent, path.parent.parent):
+        folder.chmod(0o755)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _engages(wiring: Wiring, message: InboundMessage, group: MessagingGroup) -> bool:
+    try:
+        return engages(wiring, message)
+    except InvalidPattern as error:
+        log.error("wiring.invalid", wiring=wiring.id, chat=group.id, reason=str(error))
+        return False

@@ -1,0 +1,345 @@
+"""Docker as a runtime: its SDK in worker threads, with a time limit on every answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager, suppress
+from functools import partial
+from io import BytesIO
+from math import ceil
+from typing import Any, Final, TypeVar
+
+import anyio
+import docker
+from anyio import to_thread
+from docker import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import CancellableStream, LogConfig
+from docker.types import Mount as BindMount
+from docker.utils import parse_repository_tag
+from requests import Response
+
+from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, NanoClawError, RuntimeUnavailable
+from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState
+from nanoclaw_core.sandbox.words import lines_of, reason_after, unreachable
+
+T = TypeVar("T")
+
+Refused = Callable[[str], NanoClawError]
+"""Makes the error for a request that Docker understood and refused, out of Docker's reason."""
+
+_unavailable: Final[Refused] = partial(RuntimeUnavailable, "Docker")
+
+_BUILD_LIMIT: Final = 1800.0  # seconds for one image build
+_KILLED: Final = 137  # 128 + SIGKILL: how a container ends whose memory is used up
+#: What Docker mixes with the labels in the attributes of an event.
+_NO_LABELS: Final = frozenset({"image", "name", "exitCode", "execDuration", "signal"})
+
+
+class _NotFetched(NanoClawError):
+    """A registry's reason for not giving an image."""
+
+
+class DockerRuntime:
+    """The `Runtime` port over a Docker daemon.
+
+    `address` is a URL such as unix:///run/docker.sock; None means what the `docker` command would use. `timeout` (seconds)
+    bounds every answer of the daemon. Docker's client is not safe between threads, and a pool would outlive the threads:
+    each call has a client of its own (4 ms), and the API's version is agreed upon once.
+    """
+
+    def __init__(self, address: str | None = None, timeout: int = 30) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._version = "auto"
+        self._limiter = anyio.CapacityLimiter(8)
+
+    async def check(self) -> str:
+        version = await self._call(lambda client: client.version())
+        return f"Docker {version['Version']} (API {version['ApiVersion']})"
+
+    async def start(self, spec: ContainerSpec, first_line: bytes) -> str:
+        # Not abandoned when cancelled: the caller always learns the id of a container that runs.
+        return await self._call(
+            lambda client: _start(client, spec, first_line), partial(ContainerFailed, spec.name), abandon_on_cancel=False
+        )
+
+    async def stop(self, container_id: str, grace: float) -> None:
+        def stop(client: APIClient) -> None:
+            with _gone_is_fine():
+                client.stop(container_id, timeout=ceil(grace))
+
+        await self._call(stop)
+
+    async def remove(self, container_id: str) -> None:
+        def remove(client: APIClient) -> None:
+            with _gone_is_fine():
+                client.remove_container(container_id, v=True, force=True)
+
+        await self._call(remove)
+
+    async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
+        def states(client: APIClient) -> list[ContainerState]:
+            found = client.containers(all=True, filters={"label": _filter(labels)})
+            return [state for item in found if (state := _inspected(client, item["Id"]))]
+
+        return await self._call(states)
+
+    async def output(self, container_id: str, limit: int) -> bytes:
+        def read(client: APIClient) -> bytes:
+            written = b""
+            with _gone_is_fine():
+                # Read whole, because Docker counts in lines and not in bytes; the log's limits keep it below 2 MB.
+                written = client.logs(container_id)
+            return written[-limit:]
+
+        return await self._call(read)
+
+    async def watch(self, labels: Mapping[str, str]) -> AsyncGenerator[ContainerState | None, None]:
+        filters = {"type": "container", "event": "die", "label": _filter(labels)}
+        events = self._stream(lambda client: client.events(filters=filters, decode=True), _unavailable)
+        async with aclosing(events):
+            yield None
+            async for event in events:
+                yield await self._call(partial(_died, event=event))
+        raise RuntimeUnavailable("Docker", "the stream of its events ended")
+
+    async def has_image(self, tag: str) -> bool:
+        def look(client: APIClient) -> bool:
+            try:
+                client.inspect_image(tag)  # type: ignore[no-untyped-call]  # the stubs leave it out
+            except ImageNotFound:
+                return False
+            return True
+
+        return await self._call(look)
+
+    async def build_image(self, context: BuildContext, report: Callable[[str], None]) -> None:
+        def build(client: APIClient) -> Iterator[Any]:
+            return client.build(
+                fileobj=BytesIO(context.archive),
+                custom_context=True,
+                tag=context.tag,
+                buildargs=dict(context.arguments),
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+
+        await self._follow(build, partial(ImageBuildFailed, context.tag), report)
+        if not await self.has_image(context.tag):
+            raise RuntimeUnavailable("Docker", "the connection was lost in the middle of a build")
+
+    async def pull_image(self, tag: str, report: Callable[[str], None]) -> str | None:
+        """Fetch an image; see `base.PullingRuntime`, which is not part of the port."""
+        repository, version = parse_repository_tag(tag)
+
+        def pull(client: APIClient) -> Any:  # an iterator, as the call asks for one
+            return client.pull(repository, version or "latest", stream=True, decode=True)
+
+        try:
+            await self._follow(pull, _NotFetched, report)
+        except _NotFetched as error:
+            return str(error)
+        return None
+
+    async def import_image(self, tag: str, archive: str) -> None:
+        repository, version = parse_repository_tag(tag)
+        await self._call(
+            lambda client: client.import_image(archive, repository=repository, tag=version), partial(ImageBuildFailed, tag)
+        )
+
+    async def _call(
+        self, work: Callable[[APIClient], T], refused: Refused = _unavailable, *, abandon_on_cancel: bool = True
+    ) -> T:
+        def connected() -> T:
+            with self._plain_words(refused), closing(self._connect()) as client:
+                return work(client)
+
+        return await to_thread.run_sync(connected, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel)
+
+    async def _stream(self, request: Callable[[APIClient], Iterator[Any]], refused: Refused) -> AsyncGenerator[Any, None]:
+        """Yield what the daemon streams, as it comes. Leaving cuts the connection, which ends the daemon's work on it."""
+
+        def open_stream() -> tuple[APIClient, Response, Iterator[Any]]:
+            with self._plain_words(refused):
+                client = self._connect()
+                answers = _answers(client)
+                items = request(client)
+                return client, answers[-1], CancellableStream(items, answers[-1])  # a cut connection only ends it
+
+        def next_item() -> Any:  # parsed JSON
+            with self._plain_words(refused):
+                return next(items, None)
+
+        own = anyio.CapacityLimiter(1)
+        client, answer, items = await to_thread.run_sync(open_stream, limiter=own, abandon_on_cancel=True)
+        try:
+            # A cancelled reader abandons the waiting thread; cutting the connection then ends that at once.
+            while (item := await to_thread.run_sync(next_item, limiter=own, abandon_on_cancel=True)) is not None:
+                yield item
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_cut, client, answer, limiter=own)
+
+    async def _follow(
+        self, request: Callable[[APIClient], Iterator[Any]], failed: Refused, report: Callable[[str], None]
+    ) -> None:
+        """Report the output of a build or a pull; raise what it says went wrong."""
+        reason = ""
+        try:
+            with anyio.fail_after(_BUILD_LIMIT):
+                async with aclosing(self._stream(request, failed)) as items:
+                    async for item in items:
+                        if "error" in item:
+                            raise failed(reason or item["error"])
+                        for line in lines_of(item):
+                            report(line)
+                            reason = reason_after(reason, line)
+        except TimeoutError as error:
+            raise failed(f"it took longer than {_BUILD_LIMIT / 60:.0f} minutes") from error
+
+    def _connect(self) -> APIClient:
+        if self._address is None:
+            client = docker.from_env(version=self._version, timeout=self._timeout).api
+        else:
+            client = APIClient(self._address, version=self._version, timeout=self._timeout)
+        self._version = client.api_version
+        return client
+
+    @contextmanager
+    def _plain_words(self, refused: Refused) -> Iterator[None]:
+        try:
+            yield
+        except APIError as error:
+            raise refused(error.explanation or str(error)) from error
+        except (DockerException, OSError) as error:
+            self._version = "auto"  # it may come back as another version
+            raise unreachable(str(error), self._timeout) from error
+
+
+def _start(client: APIClient, spec: ContainerSpec, first_line: bytes) -> str:
+    try:
+        container_id: str = _create(client, spec)
+    except ImageNotFound as error:
+        raise ContainerFailed(spec.name, f"its image {spec.image} is not there; `nanoclaw image build` makes it") from error
+    try:
+        _run(client, container_id, first_line)
+    except BaseException:
+        with suppress(DockerException, OSError):  # the first error is the one to tell
+            client.remove_container(container_id, v=True, force=True)
+        raise
+    return container_id
+
+
+def _create(client: APIClient, spec: ContainerSpec) -> str:
+    host_config = client.create_host_config(
+        network_mode="none",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges:true"],
+        read_only=True,
+        init=False,  # the images bring tini; two inits would get in each other's way
+        ipc_mode="private",
+        pids_limit=spec.limits.pids,
+        mem_limit=spec.limits.memory,
+        memswap_limit=spec.limits.memory,
+        nano_cpus=int(spec.limits.cpus * 1e9),
+        oom_score_adj=500,  # when the machine runs out of memory, a worker goes before the host
+        # Programs may run from /tmp: builds do, and /workspace would let them anyway.
+        tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.limits.tmp}"},  # noqa: S108
+        mounts=[BindMount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
+        log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "2"}),
+    )
+    created = client.create_container(
+        spec.image,
+        list(spec.argv) or None,
+        name=spec.name,
+        user=spec.user,
+        environment=dict(spec.environment),
+        labels=dict(spec.labels),
+        host_config=host_config,
+        stdin_open=True,  # with the SDK's StdinOnce: it closes for good when the first writer leaves
+        use_config_proxy=False,  # the proxies of the user's Docker configuration may carry a password
+    )
+    return str(created["Id"])
+
+
+def _run(client: APIClient, container_id: str, first_line: bytes) -> None:
+    """Start it and hand `first_line` over; attaching first loses nothing."""
+    answers = _answers(client)
+    client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
+    with closing(answers[-1]) as attached:
+        client.start(container_id)
+        connection = _socket(attached)
+        connection.sendall(first_line)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):  # until Docker has passed it on: leaving earlier would cut it
+            pass
+
+
+def _answers(client: APIClient) -> list[Response]:
+    """The answers to what `client` asks from now on: the SDK's streams do not let their connection be closed."""
+    answers: list[Response] = []
+    client.hooks["response"].append(lambda answer, **_: answers.append(answer))
+    return answers
+
+
+def _socket(answer: Response) -> socket.socket:
+    raw: Any = answer.raw
+    found: socket.socket = raw._fp.fp.raw._sock  # noqa: SLF001  # where the SDK looks for it, too
+    return found
+
+
+def _cut(client: APIClient, answer: Response) -> None:
+    """Break the connection, also while another thread reads from it."""
+    with suppress(OSError, AttributeError):  # it has ended by itself
+        _socket(answer).shutdown(socket.SHUT_RDWR)
+    answer.close()
+    client.close()
+
+
+def _inspected(client: APIClient, container_id: str) -> ContainerState | None:
+    try:
+        found = client.inspect_container(container_id)
+    except NotFound:
+        return None
+    state = found["State"]
+    running = bool(state["Running"])  # also while paused
+    return ContainerState(
+        id=container_id,
+        name=found["Name"].removeprefix("/"),
+        labels=found["Config"]["Labels"] or {},
+        running=running,
+        exit_code=None if running else state["ExitCode"],
+        out_of_memory=not running and state["ExitCode"] == _KILLED and state["OOMKilled"],
+    )
+
+
+def _died(client: APIClient, event: Mapping[str, Any]) -> ContainerState:
+    """What a `die` event tells, with Docker's own record of the container while that exists."""
+    state = _inspected(client, event["id"])
+    if state is not None and not state.running:
+        return state
+    attributes = event["Actor"]["Attributes"]
+    return ContainerState(
+        id=event["id"],
+        name=attributes["name"],
+        labels={key: value for key, value in attributes.items() if key not in _NO_LABELS},
+        running=False,
+        exit_code=int(attributes["exitCode"]),
+    )
+
+
+def _filter(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    """Pass over a container that is not there (404), or already on its way out (409)."""
+    try:
+        yield
+    except APIError as error:
+        if error.status_code not in {404, 409}:
+            raise

@@ -1,0 +1,80 @@
+"""Sessions: the conversations of agent groups, and which of them have work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from nanoclaw_core.models import Session
+from nanoclaw_core.store.tables import agent_groups, insert_into, new_id
+from nanoclaw_core.store.tables import sessions as table
+
+
+def ensure_session(
+    conn: Connection, *, agent_group_id: str, messaging_group_id: str, thread: str | None, now: float
+) -> Session:
+    """The session of an agent group in a chat, or in one thread of it; made when it is needed first."""
+    where = (
+        table.c.agent_group_id == agent_group_id,
+        table.c.messaging_group_id == messaging_group_id,
+        func.coalesce(table.c.thread, "") == (thread or ""),
+    )
+    known = conn.execute(select(table).where(*where)).one_or_none()
+    if known is None:
+        session_id = new_id()
+        folder = conn.execute(select(agent_groups.c.folder).where(agent_groups.c.id == agent_group_id)).scalar_one()
+        values = {
+            "id": session_id,
+            "agent_group_id": agent_group_id,
+            "messaging_group_id": messaging_group_id,
+            "thread": thread,
+            "folder": f"sessions/{folder}/{session_id}",
+            "created_at": now,
+        }
+        conn.execute(insert_into(conn, table).values(values).on_conflict_do_nothing())
+        known = conn.execute(select(table).where(*where)).one()  # another writer may have been first
+    return _record(known)
+
+
+def session(conn: Connection, session_id: str) -> Session:
+    """The session with this id.
+
+    Raises:
+        NoResultFound: there is none.
+    """
+    return _record(conn.execute(select(table).where(table.c.id == session_id)).one())
+
+
+def sessions(conn: Connection) -> list[Session]:
+    """All sessions, oldest first."""
+    return [_record(row) for row in conn.execute(select(table).order_by(table.c.created_at, table.c.id))]
+
+
+def mark_attention(conn: Connection, session_id: str) -> None:
+    """Note that something in the session's mailbox waits, before it is put there."""
+    conn.execute(update(table).where(table.c.id == session_id).values(attention=table.c.attention + 1))
+
+
+def attention(conn: Connection) -> list[tuple[Session, int]]:
+    """The sessions that may have work, each with how far its marks have been seen: hand that to `settle`.
+
+    So a start looks into the mailboxes of these alone, however many sessions there are.
+    """
+    query = select(table).where(table.c.attention > table.c.settled).order_by(table.c.id)
+    return [(_record(row), row.attention) for row in conn.execute(query)]
+
+
+def settle(conn: Connection, session_id: str, seen: int) -> None:
+    """Note that the session was found idle after mark `seen`; marks that came later stay."""
+    conn.execute(update(table).where(table.c.id == session_id, table.c.settled < seen).values(settled=seen))
+
+
+def _record(row: Row[Any]) -> Session:
+    return Session(
+        id=row.id,
+        agent_group_id=row.agent_group_id,
+        messaging_group_id=row.messaging_group_id,
+        thread=row.thread,
+        folder=row.folder,
+    )

@@ -1,0 +1,49 @@
+"""Workers: each life of a container, and the rule that a session has one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from nanoclaw_core.store.tables import insert_into
+from nanoclaw_core.store.tables import workers as table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """What is known of one worker; `container_id` is None until it was started, `ended_at` and `reason` until it ended."""
+
+    id: str
+    session_id: str
+    secret_hash: str
+    image: str
+    container_id: str | None
+    claimed_at: float
+    started_at: float | None
+    ended_at: float | None
+    reason: str | None
+
+
+def claim_worker(conn: Connection, *, worker_id: str, session_id: str, secret_hash: str, image: str, now: float) -> bool:
+    """Take the session for a new worker; False when it has a live one."""
+    values = {"id": worker_id, "session_id": session_id, "secret_hash": secret_hash, "image": image, "claimed_at": now}
+    claim = insert_into(conn, table).values(values).on_conflict_do_nothing().returning(table.c.id)
+    return conn.execute(claim).one_or_none() is not None
+
+
+def started(conn: Connection, worker_id: str, container_id: str, now: float) -> None:
+    """Note the container in which the worker lives."""
+    conn.execute(update(table).where(table.c.id == worker_id).values(container_id=container_id, started_at=now))
+
+
+def end_worker(conn: Connection, worker_id: str, reason: str, now: float) -> None:
+    """Free the session; the first reason stays."""
+    live = (table.c.id == worker_id, table.c.ended_at.is_(None))
+    conn.execute(update(table).where(*live).values(ended_at=now, reason=reason))
+
+
+def live_workers(conn: Connection) -> list[WorkerRecord]:
+    """The workers that have not ended, oldest first."""
+    query = select(table).where(table.c.ended_at.is_(None)).order_by(table.c.claimed_at, table.c.id)
+    return [WorkerRecord(**row) for row in conn.execute(query).mappings()]

@@ -1,0 +1,165 @@
+"""Keeping things running: the system's clock, growing pauses, restarts, and clean-up that cancellation cannot cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from nanoclaw_core.errors import NanoClawError
+from nanoclaw_core.ports import Clock
+
+log = structlog.get_logger()
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Pauses in seconds that double from `first` to `most`.
+
+    >>> pauses = Pauses(first=1, most=5)
+    >>> [pauses.next() for _ in range(5)]
+    [1, 2, 4, 5, 5]
+    """
+
+    first: float
+    most: float
+    count: int = 0
+
+    def next(self) -> float:
+        pause: float = min(self.first * 2 ** min(self.count, 30), self.most)
+        self.count += 1
+        return pause
+
+    def reset(self) -> None:
+        self.count = 0
+
+
+class State(StrEnum):
+    """How a supervised part is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"  # it failed and will be started again
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Health:
+    """What `nanoclaw status` says of a supervised part. `since` is seconds since the epoch."""
+
+    name: str
+    state: State = State.STARTING
+    reason: str = ""
+    since: float = 0.0
+    restarts: int = 0
+
+    def become(self, state: State, now: float, reason: str = "") -> None:
+        self.state, self.since, self.reason = state, now, reason
+
+
+@dataclass(slots=True)
+class _Started(TaskStatus[None]):
+    """Hands `started()` on as a change of health."""
+
+    on_started: Callable[[], None]
+    _is_started: bool = field(default=False)
+
+    def started(self, value: None = None) -> None:  # noqa: ARG002 (the signature is anyio's)
+        if not self._is_started:
+            self._is_started = True
+            self.on_started()
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for people: the text of a NanoClaw error, the kind and text of any other, the first of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, NanoClawError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+async def supervise(
+    run: Callable[[TaskStatus[None]], Awaitable[None]],
+    health: Health,
+    clock: Clock,
+    *,
+    most: float = 60.0,
+    steady: float = 120.0,
+) -> None:
+    """Call `run` again and again until cancelled, with pauses growing to `most` seconds between failures.
+
+    After `steady` seconds without a failure the pauses begin anew. `run` returning is a failure too: nothing that is supervised
+    ends by itself.
+    """
+    pauses = Pauses(first=1.0, most=most)
+    while True:
+        health.become(State.STARTING, clock.time())
+        began = clock.monotonic()
+        try:
+            await run(_Started(lambda: health.become(State.RUNNING, clock.time())))
+            reason = "it ended by itself"
+        except Exception as error:
+            reason = reason_of(error)
+            log.warning("supervised.failed", part=health.name, reason=reason, exc_info=not isinstance(error, NanoClawError))
+        if clock.monotonic() - began >= steady:
+            pauses.reset()
+        pause = pauses.next()
+        health.restarts += 1
+        health.become(State.WAITING, clock.time(), f"{reason} (next try within {pause:.0f} s)")
+        await clock.sleep(pause)
+
+
+async def survive(what: str, work: Awaitable[object], *, passing: tuple[type[Exception], ...] = ()) -> str | None:
+    """Await `work` that must not end its caller; return the reason of its failure, or None. Errors in `passing` are raised."""
+    try:
+        await work
+    except passing:
+        raise
+    except Exception as error:
+        reason = reason_of(error)
+        log.warning("survived", what=what, reason=reason, exc_info=not isinstance(error, NanoClawError))
+        return reason
+    return None
+
+
+async def sleep_or(clock: Clock, seconds: float, event: anyio.Event) -> bool:
+    """Sleep for `seconds`, or until `event`; return whether it was the event."""
+    async with anyio.create_task_group() as both:
+
+        async def sleep() -> None:
+            await clock.sleep(seconds)
+            both.cancel_scope.cancel()
+
+        both.start_soon(sleep)
+        await event.wait()
+        both.cancel_scope.cancel()
+    return event.is_set()
+
+
+@asynccontextmanager
+async def clean_up(seconds: float = 5.0) -> AsyncIterator[None]:
+    """Let the body finish although its task is cancelled, for at most `seconds`."""
+    with anyio.move_on_after(seconds, shield=True) as scope:
+        yield
+    if scope.cancelled_caught:
+        log.warning("clean_up.cut", seconds=seconds)

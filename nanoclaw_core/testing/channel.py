@@ -1,0 +1,161 @@
+"""A channel without a platform: the test is the platform."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+
+import anyio
+from anyio.abc import TaskStatus
+
+from nanoclaw_core.models import (
+    Address,
+    Capabilities,
+    InboundMessage,
+    Manifest,
+    OutboundMessage,
+    Progress,
+    Quote,
+    Receipt,
+    Sender,
+)
+from nanoclaw_core.ports import ChannelContext, ChannelFactory, Receive
+
+
+class FakeChannel:
+    """Both ends of a channel: `say` is a person who writes, `outbox` is what people see.
+
+    It is a `Channel`, a `TypingChannel` and a `SettlingChannel`. `attempts` holds every call of `send`, also those that failed
+    as `fail_next` told them to; `outbox` only what was taken.
+    """
+
+    def __init__(self, name: str = "fake", *, capabilities: Capabilities | None = None) -> None:
+        self.name = name
+        self.capabilities = capabilities or Capabilities()
+        self.outbox: list[OutboundMessage] = []
+        self.attempts: list[OutboundMessage] = []
+        self.settlements: list[tuple[Address, tuple[str, ...], str]] = []
+        self.typings: list[tuple[Address, Progress]] = []
+        self.runs = 0
+        self.context: ChannelContext | None = None
+        self._receive: Receive | None = None
+        self._connected = anyio.Event()
+        self._broken: anyio.Event | None = None
+        self._break_with: BaseException | None = None
+        self._failures: deque[BaseException] = deque()
+        self._changed = anyio.Event()
+        self._ids = count(1)
+
+    def factory(self, manifest: Manifest | None = None) -> ChannelFactory:
+        """Offer this very object, the way a plugin would."""
+
+        def create(context: ChannelContext) -> FakeChannel:
+            self.context = context
+            return self
+
+        return ChannelFactory(
+            name=self.name, summary="The test is the platform", create=create, manifest=manifest or Manifest()
+        )
+
+    # --- the channel's side -----------------------------------------------------------------------------------------------
+
+    async def run(self, receive: Receive, *, task_status: TaskStatus[None]) -> None:
+        self.runs += 1
+        self._receive, self._broken = receive, anyio.Event()
+        self._connected.set()
+        task_status.started()
+        try:
+            await self._broken.wait()
+        finally:
+            self._receive, self._connected = None, anyio.Event()
+        if self._break_with is not None:
+            raise self._break_with
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        self.attempts.append(message)
+        if self._failures:
+            self._note()
+            raise self._failures.popleft()
+        self.outbox.append(message)
+        self._note()
+        return Receipt(message_id=f"sent-{len(self.outbox)}")
+
+    async def typing(self, to: Address, progress: Progress) -> None:
+        self.typings.append((to, progress))
+        self._note()
+
+    async def settled(self, to: Address, message_ids: tuple[str, ...], outcome: str) -> None:
+        self.settlements.append((to, message_ids, outcome))
+        self._note()
+
+    # --- the platform's side ----------------------------------------------------------------------------------------------
+
+    async def say(
+        self,
+        text: str,
+        *,
+        message_id: str | None = None,
+        chat: str = "chat-1",
+        thread: str | None = None,
+        sender: str = "ada",
+        name: str = "Ada",
+        is_own: bool = False,
+        is_group: bool = False,
+        is_mention: bool = False,
+        chat_name: str = "",
+        reply_to: Quote | None = None,
+        sent_at: float = 1_800_000_000.0,
+        cursor: str | None = None,
+    ) -> bool:
+        """Let a person write; waits for the connection. Returns what `receive` returned: False for a known message id."""
+        message = InboundMessage(
+            address=Address(channel=self.name, chat=chat, thread=thread),
+            message_id=message_id or f"message-{next(self._ids)}",
+            sender=Sender(handle=sender, name=name, is_own=is_own),
+            text=text,
+            sent_at=sent_at,
+            is_group=is_group,
+            is_mention=is_mention,
+            chat_name=chat_name,
+            reply_to=reply_to,
+        )
+        return await self.deliver(message, cursor)
+
+    async def deliver(self, message: InboundMessage, cursor: str | None = None) -> bool:
+        """Hand a whole message to the host; waits for the connection."""
+        while self._receive is None:
+            await self._connected.wait()
+        return await self._receive(message, cursor)
+
+    def fail_next(self, *errors: BaseException) -> None:
+        """Let the next calls of `send` raise these, one each."""
+        self._failures.extend(errors)
+
+    def break_connection(self, error: BaseException) -> None:
+        """Let `run` raise."""
+        if self._broken is None:
+            raise RuntimeError("this channel is not running")
+        self._break_with = error
+        self._broken.set()
+
+    async def sent(self, count: int) -> list[OutboundMessage]:
+        """Wait until `count` messages were taken; return all that were."""
+        while len(self.outbox) < count:
+            await self._changed.wait()
+        return list(self.outbox)
+
+    async def tried(self, count: int) -> list[OutboundMessage]:
+        """Wait until `send` was called `count` times, successful or not."""
+        while len(self.attempts) < count:
+            await self._changed.wait()
+        return list(self.attempts)
+
+    async def settlement(self, count: int = 1) -> list[tuple[Address, tuple[str, ...], str]]:
+        """Wait until `settled` was called `count` times."""
+        while len(self.settlements) < count:
+            await self._changed.wait()
+        return list(self.settlements)
+
+    def _note(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

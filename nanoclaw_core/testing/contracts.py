@@ -1,0 +1,169 @@
+"""Contracts: what every implementation of a port must keep, as tests to inherit.
+
+class TestTelegram(ChannelContract):
+    @pytest.fixture
+    def peer(self): ...         # a loopback stand-in for the platform
+
+    @pytest.fixture
+    def channel(self, peer): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+import anyio
+import pytest
+
+from nanoclaw_core.errors import MessageTooLong
+from nanoclaw_core.models import Address, InboundMessage, OutboundMessage, Progress
+from nanoclaw_core.ports import Channel, SettlingChannel, TypingChannel
+
+#: Seconds after which a test gives up on something that should take milliseconds.
+_PATIENCE = 10
+
+
+class ChannelPeer(Protocol):
+    """The platform's end of a channel under test."""
+
+    async def say(self, text: str, *, message_id: str | None = None) -> object:
+        """Let a person write `text` in the one chat of the test, once the channel is connected."""
+
+    async def sent(self, count: int) -> Sequence[OutboundMessage]:
+        """Wait until the platform has `count` messages from the channel; return all. Only `text` and `to` are looked at."""
+
+
+class Inbox:
+    """The host's end: a `Receive` that stores what comes, and knows repeated ids."""
+
+    def __init__(self) -> None:
+        self.messages: list[InboundMessage] = []
+        self.too_long: set[str] = set()
+        self.cursor: str | None = None
+        self._changed = anyio.Event()
+
+    async def __call__(self, message: InboundMessage, cursor: str | None = None) -> bool:
+        self.cursor = cursor or self.cursor
+        if message.text in self.too_long:
+            raise MessageTooLong(len(message.text), 1)
+        if any(message.message_id == known.message_id for known in self.messages):
+            return False
+        self.messages.append(message)
+        self._changed.set()
+        self._changed = anyio.Event()
+        return True
+
+    async def received(self, count: int) -> list[InboundMessage]:
+        """Wait until `count` different messages came."""
+        while len(self.messages) < count:
+            await self._changed.wait()
+        return self.messages
+
+
+@asynccontextmanager
+async def connected(channel: Channel, inbox: Inbox) -> AsyncIterator[None]:
+    """Run `channel` until the block ends; ending must be quick."""
+    with anyio.fail_after(_PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(lambda *, task_status: channel.run(inbox, task_status=task_status), name="channel under test")
+            yield
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+class ChannelContract:
+    """The rules of the `Channel` port. Inherit, name the class Test…, and supply the fixtures `channel` and `peer`."""
+
+    @pytest.fixture
+    def channel(self) -> Channel:
+        raise NotImplementedError("a fixture `channel` that returns the channel under test")
+
+    @pytest.fixture
+    def peer(self, channel: Channel) -> ChannelPeer:
+        raise NotImplementedError("a fixture `peer` that returns its platform")
+
+    @pytest.fixture
+    def address(self) -> Address:
+        """Where the contract sends to."""
+        return Address(channel="fake", chat="chat-1")
+
+    async def test_what_a_person_writes_is_received_unchanged(self, channel: Channel, peer: ChannelPeer) -> None:
+        text = "Grüße, שלום, 👋🏽\n/not a command <b>&amp;</b>"
+        inbox = Inbox()
+        async with connected(channel, inbox):
+            await peer.say(text)
+            (message,) = await inbox.received(1)
+        assert message.text == text
+
+    async def test_a_message_says_where_it_is_from(self, channel: Channel, peer: ChannelPeer) -> None:
+        inbox = Inbox()
+        async with connected(channel, inbox):
+            await peer.say("hello")
+            (message,) = await inbox.received(1)
+        assert all((message.address.channel, message.address.chat, message.message_id, message.sender.handle))
+        assert not message.sender.is_own
+
+    async def test_messages_are_received_in_order(self, channel: Channel, peer: ChannelPeer) -> None:
+        inbox = Inbox()
+        async with connected(channel, inbox):
+            for number in range(5):
+                await peer.say(f"number {number}")
+            messages = await inbox.received(5)
+        assert [message.text for message in messages] == [f"number {number}" for number in range(5)]
+        assert len({message.message_id for message in messages}) == 5
+
+    async def test_a_repeated_message_keeps_its_id(self, channel: Channel, peer: ChannelPeer) -> None:
+        inbox = Inbox()
+        async with connected(channel, inbox):
+            for text in ("once", "once", "twice"):
+                await peer.say(text, message_id="41" if text == "once" else "42")
+            messages = await inbox.received(2)
+        assert [message.text for message in messages] == ["once", "twice"]
+
+    async def test_a_message_that_is_too_long_does_not_stop_the_channel(self, channel: Channel, peer: ChannelPeer) -> None:
+        inbox = Inbox()
+        inbox.too_long.add("a whole book")
+        async with connected(channel, inbox):
+            with suppress(MessageTooLong):  # a peer in this process hears of it directly
+                await peer.say("a whole book")
+            await peer.say("a short note")
+            (message,) = await inbox.received(1)
+        assert message.text == "a short note"
+
+    async def test_it_can_run_again_after_it_was_cancelled(self, channel: Channel, peer: ChannelPeer) -> None:
+        for text in ("before", "after"):
+            inbox = Inbox()
+            async with connected(channel, inbox):
+                await peer.say(text)
+                (message,) = await inbox.received(1)
+            assert message.text == text
+
+    async def test_each_part_that_is_sent_has_a_receipt_of_its_own(
+        self, channel: Channel, peer: ChannelPeer, address: Address
+    ) -> None:
+        async with connected(channel, Inbox()):
+            receipts = [
+                await channel.send(OutboundMessage(to=address, text=f"part {number}", key=f"key-{number}")) for number in (1, 2)
+            ]
+            sent = await peer.sent(2)
+        assert [message.text for message in sent] == ["part 1", "part 2"]
+        assert len({receipt.message_id for receipt in receipts} - {""}) == 2
+
+    async def test_a_part_of_the_greatest_length_goes_out_whole(
+        self, channel: Channel, peer: ChannelPeer, address: Address
+    ) -> None:
+        text = "x" * channel.capabilities.max_length
+        async with connected(channel, Inbox()):
+            await channel.send(OutboundMessage(to=address, text=text, key="long"))
+            (message,) = await peer.sent(1)
+        assert message.text == text
+
+    async def test_what_else_it_can_do_works(self, channel: Channel, address: Address) -> None:
+        """`typing` and `settled` are optional; those that are there must not fail for an ordinary chat."""
+        async with connected(channel, Inbox()):
+            if isinstance(channel, TypingChannel):
+                await channel.typing(address, Progress(note="reading"))
+            if isinstance(channel, SettlingChannel):
+                await channel.settled(address, ("41",), "answered")

@@ -1,0 +1,116 @@
+"""What every shift shares: the services of the host and the limits that hold for all workers together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from anyio import CapacityLimiter
+
+from nanoclaw_core.errors import RuntimeUnavailable
+from nanoclaw_core.mailbox import Mailboxes
+from nanoclaw_core.models import Address, Event, Limits, Progress
+from nanoclaw_core.ports import Clock, Dialogue, Runtime, Wake, WorkerDoors
+from nanoclaw_core.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How workers are run: times in seconds, `user` as 'uid:gid'."""
+
+    home: Path
+    installation: str
+    user: str
+    runtime: str
+    timezone: str
+    engine: str
+    model: str | None
+    limits: Limits
+    max_turns: int
+    start_timeout: float
+    idle_timeout: float
+    hung_timeout: float = 120.0
+    stop_grace: float = 5.0
+    starts_at_once: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The services behind every worker.
+
+    `image` returns the tag of the worker image, building it first where it is missing. `doors` is bound late: the gateway
+    needs the pool as much as the pool needs the gateway.
+    """
+
+    terms: Terms
+    database: Database
+    mailboxes: Mailboxes
+    runtime: Runtime
+    doors: Callable[[], WorkerDoors]
+    dialogue: Dialogue
+    clock: Clock
+    image: Callable[[], Awaitable[str]]
+    deliver: Wake
+    typing: Callable[[Address, Progress], Awaitable[None]]
+    tell: Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Slots:
+    """How many workers may be there, and how many of them may be starting; both served in the order of asking.
+
+    `make_room` is called when somebody has to wait: an idle worker may then give way.
+    """
+
+    total: int
+    starting: int
+    make_room: Callable[[], None]
+    _taken: CapacityLimiter = field(init=False)
+    _starts: CapacityLimiter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._taken = CapacityLimiter(self.total)
+        self._starts = CapacityLimiter(self.starting)
+
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait for a worker's place."""
+        return self._taken.statistics().tasks_waiting
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[None]:
+        if self._taken.available_tokens < 1:
+            self.make_room()
+        async with self._taken:
+            yield
+
+    @asynccontextmanager
+    async def start(self) -> AsyncIterator[None]:
+        async with self._starts:
+            yield
+
+
+@dataclass(slots=True, kw_only=True)
+class Outage:
+    """Whether the container runtime answers. `reason` is empty while it does."""
+
+    runtime: str
+    reason: str = ""
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+    def begin(self, reason: str) -> None:
+        if not self.reason:
+            self.over = anyio.Event()
+        self.reason = reason
+
+    def end(self) -> None:
+        self.reason = ""
+        self.over.set()
+
+    def check(self) -> None:
+        """Raise RuntimeUnavailable during an outage."""
+        if self.reason:
+            raise RuntimeUnavailable(self.runtime, self.reason)

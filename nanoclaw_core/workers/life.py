@@ -1,0 +1,132 @@
+"""One worker's life: its claim in the database, its door, its container; made in this order, undone in the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import structlog
+from anyio import to_thread
+
+from nanoclaw_core.errors import ContainerFailed
+from nanoclaw_core.mailbox import Mailbox
+from nanoclaw_core.models import AgentGroup, ContainerState, Event, Session, WorkerIdentity
+from nanoclaw_core.sandbox.logs import keep_output
+from nanoclaw_core.sandbox.spec import WorkerPlace, container_name, prepare_folder, worker_spec
+from nanoclaw_core.store import workers
+from nanoclaw_core.supervise import survive
+from nanoclaw_core.workers.desk import Desk
+from nanoclaw_core.workers.launch import first_conversation, launch_document, new_identity
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Life:
+    """A worker between its claim and its end. `ended` is set from outside when its container dies or it must be given up."""
+
+    desk: Desk
+    session: Session
+    identity: WorkerIdentity
+    secret: str = field(repr=False)
+    container_id: str | None = None
+    ended: str = ""
+    last_sign: float = 0.0
+
+    @classmethod
+    def of(cls, desk: Desk, session: Session, agent_group: AgentGroup) -> Self:
+        identity, secret = new_identity(session, agent_group)
+        return cls(desk=desk, session=session, identity=identity, secret=secret, last_sign=desk.clock.monotonic())
+
+    @property
+    def worker_id(self) -> str:
+        return self.identity.worker_id
+
+    @property
+    def name(self) -> str:
+        return container_name(self.identity.agent_group.name, self.worker_id)
+
+    def alive(self, now: float) -> None:
+        """It gave a sign of life at `now` (monotonic seconds)."""
+        self.last_sign = now
+
+    def check(self) -> None:
+        """Raise what ended it, if anything did."""
+        if self.ended:
+            raise ContainerFailed(self.name, self.ended)
+
+    async def begin(self, mailbox: Mailbox) -> None:
+        """Claim the session, open the door, start the container."""
+        desk = self.desk
+        image = await desk.image()
+        claim = partial(
+            workers.claim_worker,
+            worker_id=self.worker_id,
+            session_id=self.session.id,
+            secret_hash=self.identity.secret_hash,
+            image=image,
+            now=desk.clock.time(),
+        )
+        if not await desk.database.write(claim):
+            raise ContainerFailed(self.name, "another worker already serves this session")
+        sockets = await desk.doors().open(self.identity)
+        spec = worker_spec(await to_thread.run_sync(self._place, sockets, image))
+        options = {
+            "conversation": await mailbox.conversation() or first_conversation(self.session),
+            "instructions": await desk.dialogue.instructions(self.identity.agent_group),
+            "model": self.identity.agent_group.model or desk.terms.model,
+            "resume_interrupted": True,
+        }
+        document = launch_document(self.identity, self.secret, desk.terms.engine, options)
+        self.container_id = await desk.runtime.start(spec, document)
+        started = partial(workers.started, worker_id=self.worker_id, container_id=self.container_id, now=desk.clock.time())
+        await desk.database.write(started)
+        self.alive(desk.clock.monotonic())
+        self._tell("worker.started")
+
+    def _place(self, sockets: Path, image: str) -> WorkerPlace:
+        """Make the folders that the container gets; runs in a thread."""
+        terms = self.desk.terms
+        workspace = terms.home / "groups" / self.identity.agent_group.folder
+        state, inbox = (terms.home / self.session.folder / name for name in ("state", "inbox"))
+        workspace.parent.mkdir(mode=0o700, exist_ok=True)
+        inbox.mkdir(parents=True, exist_ok=True, mode=0o755)
+        uid, gid = (int(number) for number in terms.user.split(":"))
+        for folder in (workspace, state):
+            prepare_folder(folder, uid, gid)
+        return WorkerPlace(
+            identity=self.identity,
+            installation_id=terms.installation,
+            image=image,
+            user=terms.user,
+            sockets=sockets,
+            inbox=inbox,
+            workspace=workspace,
+            state=state,
+            limits=terms.limits,
+            timezone=terms.timezone,
+        )
+
+    async def end(self, reason: str) -> None:
+        """Undo all of it, step by step: none of them keeps the next from being tried."""
+        if self.container_id:
+            await survive("worker stop", self._remove(self.container_id))
+        await survive("worker door", self.desk.doors().close(self.worker_id))
+        now = self.desk.clock.time()
+        ended = partial(workers.end_worker, worker_id=self.worker_id, reason=reason, now=now)
+        await survive("worker end", self.desk.database.write(ended))
+        self._tell("worker.ended", reason)
+
+    async def _remove(self, container_id: str) -> None:
+        runtime, terms = self.desk.runtime, self.desk.terms
+        container = ContainerState(id=container_id, name=self.name, labels={}, running=False)
+        await runtime.stop(container_id, terms.stop_grace)
+        await survive("worker output", keep_output(runtime, container, terms.home / "logs" / "workers"))
+        await runtime.remove(container_id)
+
+    def _tell(self, name: str, reason: str | None = None) -> None:
+        data = {"worker": self.worker_id, "agent": self.identity.agent_group.name, "session": self.session.id, "reason": reason}
+        log.info(name, **data)
+        self.desk.tell(Event(name=name, at=self.desk.clock.time(), data=data))

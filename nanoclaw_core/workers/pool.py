@@ -1,0 +1,201 @@
+"""All shifts of this host: who works, who waits, which containers are alive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from nanoclaw_core.errors import ActionRefused, RuntimeUnavailable
+from nanoclaw_core.mailbox import NewOutbound
+from nanoclaw_core.models import ContainerState, Progress, TurnEnd, WorkerIdentity
+from nanoclaw_core.ports import WorkerLink
+from nanoclaw_core.sandbox.orphans import sweep
+from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
+from nanoclaw_core.store import agents, sessions, workers
+from nanoclaw_core.supervise import Pauses, survive
+from nanoclaw_core.workers.desk import Desk, Outage, Slots
+from nanoclaw_core.workers.shift import Shift
+
+log = structlog.get_logger()
+
+
+class Pool:
+    """Starts a shift for every session that has work. It is the `WorkerEvents` of the gateway."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._shifts: dict[str, Shift] = {}
+        self._slots = Slots(desk.terms.max_turns, desk.terms.starts_at_once, self._make_room)
+        self._outage = Outage(runtime=desk.terms.runtime)
+        self._wake, self._woken = anyio.create_memory_object_stream[str](math.inf)
+
+    # --- what the neighbours call -----------------------------------------------------------------------------------------
+
+    def wake(self, session_id: str) -> None:
+        """A row waits in this session."""
+        if shift := self._shifts.get(session_id):
+            shift.ring()
+        else:
+            self._wake.send_nowait(session_id)
+
+    def actions(self, identity: WorkerIdentity, key: str) -> AgentActions:
+        """What the worker `identity` may do with the call `key`."""
+        return AgentActions(self._desk, self._shifts.get(identity.session_id), identity, key)
+
+    def status(self) -> dict[str, object]:
+        """For `nanoclaw status`: what the runtime is like, who works and who waits."""
+        return {
+            "runtime": self._outage.reason or "running",
+            "waiting": self._slots.waiting,
+            "sessions": [
+                {
+                    "session": shift.session.id,
+                    "agent": shift.agent_group.name,
+                    "worker": shift.life.worker_id if shift.life else None,
+                    "container": shift.life.name if shift.life else None,
+                    "state": shift.doing,
+                }
+                for shift in self._shifts.values()
+            ],
+        }
+
+    # --- WorkerEvents -----------------------------------------------------------------------------------------------------
+
+    async def connected(self, worker_id: str, link: WorkerLink) -> None:
+        if shift := self._of(worker_id):
+            shift.linked(link)
+
+    async def disconnected(self, worker_id: str) -> None:
+        if shift := self._of(worker_id):
+            shift.linked(None)
+
+    async def turn_ended(self, worker_id: str, end: TurnEnd) -> None:
+        if shift := self._of(worker_id):
+            await shift.turn_ended(end)
+
+    async def progressed(self, worker_id: str, progress: Progress) -> None:
+        if shift := self._of(worker_id):
+            await shift.progressed(progress)
+
+    async def failed(self, worker_id: str, detail: str) -> None:
+        if shift := self._of(worker_id):
+            shift.lost(detail)
+
+    def _of(self, worker_id: str) -> Shift | None:
+        shifts = (shift for shift in self._shifts.values() if shift.life and shift.life.worker_id == worker_id)
+        return next(shifts, None)
+
+    # --- the tasks --------------------------------------------------------------------------------------------------------
+
+    async def run(self, task_status: TaskStatus[None]) -> None:
+        """Work until cancelled; running workers are then ended, their rows wait for the next host."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._watch)
+            task_status.started()
+            async for session_id in self._woken:
+                if session_id not in self._shifts and await survive("shift", self._begin(session_id, tasks)):
+                    tasks.start_soon(self._begin_later, session_id)
+
+    async def _begin_later(self, session_id: str) -> None:
+        await self._desk.clock.sleep(5)
+        self.wake(session_id)
+
+    async def _begin(self, session_id: str, tasks: TaskGroup) -> None:
+        session = await self._desk.database.read(partial(sessions.session, session_id=session_id))
+        agent = await self._desk.database.read(partial(agents.agent_group, agent_group_id=session.agent_group_id))
+        shift = self._shifts[session_id] = Shift(self._desk, self._slots, self._outage, session, agent)
+        tasks.start_soon(self._work, shift, name=f"shift {agent.name}")
+
+    async def _work(self, shift: Shift) -> None:
+        """One shift; whatever breaks it, its session is looked at again."""
+        try:
+            failure = await survive("shift", shift.run())
+        finally:
+            del self._shifts[shift.session.id]
+        if failure:
+            await self._begin_later(shift.session.id)
+        elif await (await self._desk.mailboxes.open(shift.session)).waiting(1):
+            self.wake(shift.session.id)  # a row came between the shift's last look and its end
+
+    def _make_room(self) -> None:
+        """Ask the worker that has been idle for longest to give way."""
+        idle = [shift for shift in self._shifts.values() if shift.doing == "idle" and shift.idle_since is not None]
+        if idle:
+            min(idle, key=lambda shift: shift.idle_since or 0.0).give_way()
+
+    # --- containers that end ----------------------------------------------------------------------------------------------
+
+    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Notice dead containers at once, and the runtime's coming and going, for as long as the host lives."""
+        pauses = Pauses(first=0.5, most=15.0)
+        labels = {INSTALLATION_LABEL: self._desk.terms.installation}
+        while True:
+            try:
+                async for ended in self._desk.runtime.watch(labels):
+                    await (self._compare(labels) if ended is None else self._bury(ended))
+                    pauses.reset()
+                    self._outage.end()
+                    task_status.started()
+            except RuntimeUnavailable as error:
+                if not self._outage.reason:
+                    log.error("runtime.unavailable", reason=str(error))
+                self._outage.begin(error.reason)
+            task_status.started()
+            await self._desk.clock.sleep(pauses.next())
+
+    async def _compare(self, labels: Mapping[str, str]) -> None:
+        """Find what ended unnoticed, and remove what no shift owns: leftovers of a host that is no more."""
+        living = {shift.life.worker_id: shift for shift in self._shifts.values() if shift.life}
+        orphans = await sweep(self._desk.runtime, self._desk.terms.installation, living)
+        for record in await self._desk.database.read(workers.live_workers):
+            if record.id not in living:
+                ended = partial(workers.end_worker, worker_id=record.id, reason="its host ended", now=self._desk.clock.time())
+                await self._desk.database.write(ended)
+        log.info("runtime.available", swept=len(orphans))
+        present = {state.id: state for state in await self._desk.runtime.containers(labels)}
+        for shift in living.values():
+            container_id = shift.life.container_id if shift.life else None
+            if container_id and (container_id not in present or not present[container_id].running):
+                shift.lost(_cause(present.get(container_id)))
+
+    async def _bury(self, ended: ContainerState) -> None:
+        if shift := self._of(ended.labels.get(WORKER_LABEL, "")):
+            shift.lost(_cause(ended))
+
+
+class AgentActions:
+    """The `ActionHost` of one call by one worker."""
+
+    def __init__(self, desk: Desk, shift: Shift | None, identity: WorkerIdentity, key: str) -> None:
+        self._desk = desk
+        self._shift = shift
+        self._identity = identity
+        self._key = key
+
+    async def send(self, text: str, to: str | None = None) -> str:
+        visible = self._desk.dialogue.visible(text)
+        if not visible:
+            raise ActionRefused("There is nothing to send: the text is empty, or all of it is internal.")
+        if self._shift is None or (to is None and self._shift.reply_to is None):
+            raise ActionRefused("No chat is being answered: name a destination with `to`.")
+        here = self._shift.reply_to
+        address = here if to is None else await self._desk.dialogue.find(self._identity.agent_group, to)
+        assert address is not None  # noqa: S101  # one of the two is there, see above
+        mailbox = await self._desk.mailboxes.open(self._shift.session)
+        if await mailbox.add_outbound(f"call-{self._key}", NewOutbound(to=address, text=visible)):
+            self._shift.spoke(address)
+            self._desk.deliver(self._shift.session.id)
+        return to or "this chat"
+
+
+def _cause(state: ContainerState | None) -> str:
+    if state is None:
+        return "its container was removed"
+    if state.out_of_memory:
+        return "it used more memory than it may (NANOCLAW_WORKER_MEMORY)"
+    return f"its container ended with code {state.exit_code}"

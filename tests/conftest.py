@@ -1,0 +1,45 @@
+"""Every test here runs under all guards, and a container test that is skipped is a failure of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nanoclaw_core.testing.guards import refuse_real_models
+
+_skipped_container_tests: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The libraries of the platforms are bound to asyncio; nothing here promises trio."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def guards(nanoclaw_environment_guard: None, nanoclaw_network_guard: None, nanoclaw_loop_guard: None) -> None:
+    """No test leaves this machine, changes the environment for the next one, or blocks the event loop."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_real_models() -> Iterator[None]:
+    """For the whole run, whatever a test or the host under test decides."""
+    with refuse_real_models():
+        yield
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and "container" in report.keywords and not hasattr(report, "wasxfail"):
+        _skipped_container_tests.append(report.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _skipped_container_tests:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for nodeid in _skipped_container_tests:
+        terminalreporter.write_line(f"FAILED: a container test may not be skipped: {nodeid}", red=True)
