@@ -26,7 +26,7 @@ from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes
-from nanoclaw_core.models import AgentGroup, InboundMessage, Limits, SetupField
+from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits, SetupField
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, ChannelContext, ChannelFactory, Clock, Provider, ProviderContext, Runtime, Wake
 from nanoclaw_core.routing.dialogue import AgentDialogue
@@ -253,7 +253,10 @@ class Host:
 
     async def receive(self, message: InboundMessage, cursor: str | None = None) -> bool:
         """The `Receive` of every channel."""
-        return await self.journal.accept(message, cursor)
+        is_new = await self.journal.accept(message, cursor)
+        data = {"channel": message.address.channel, "known": not is_new}
+        self.plugins.tell(Event(name="message.accepted", at=self.clock.time(), data=data))
+        return is_new
 
     # --- the image --------------------------------------------------------------------------------------------------------
 

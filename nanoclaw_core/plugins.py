@@ -24,35 +24,9 @@ import structlog
 
 from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
-from nanoclaw_core.installed import (
-    CORE,
-    GROUP,
-    Found,
-    disable,
-    discover,
-    enable,
-    enabled,
-    one_line,
-    refuse_ambiguous,
-    unmet,
-)
+from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
 from nanoclaw_core.models import Event
 from nanoclaw_core.ports import Action, ChannelFactory, ProviderFactory, RuntimeFactory
-
-__all__ = [
-    "Found",
-    "Offer",
-    "PluginState",
-    "PluginStatus",
-    "Plugins",
-    "Trace",
-    "disable",
-    "discover",
-    "enable",
-    "enabled",
-    "load",
-    "log_call",
-]
 
 log = structlog.get_logger()
 

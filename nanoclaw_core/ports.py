@@ -354,7 +354,7 @@ class Dialogue(Protocol):
         """One prompt for `rows`, which are all of one address."""
 
     async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
-        """What is to be said when a turn that answers `reply_to` ended with `text`; nothing that anybody should read is lost."""
+        """What is to be said when a turn that answers `reply_to` ended with `text`; nothing meant for people is lost."""
 
     async def find(self, agent_group: AgentGroup, name: str) -> Address:
         """The destination that the agent calls `name`.

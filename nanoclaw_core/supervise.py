@@ -53,6 +53,27 @@ class Pauses:
         self.count = 0
 
 
+class Callers:
+    """Names that ask to be looked at, each waiting once however often it asks, served in the order of asking."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, None] = {}
+        self._asked = anyio.Event()
+
+    def ask(self, name: str) -> None:
+        self._waiting[name] = None
+        self._asked.set()
+
+    async def next(self) -> str:
+        """The one that has waited longest; waits for one."""
+        while not self._waiting:
+            self._asked = anyio.Event()
+            await self._asked.wait()
+        name = next(iter(self._waiting))
+        del self._waiting[name]
+        return name
+
+
 class State(StrEnum):
     """How a supervised part is."""
 

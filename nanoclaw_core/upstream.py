@@ -6,6 +6,7 @@ import ipaddress
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -83,7 +84,7 @@ class HttpUpstream:
         url = URL(self._base_url + target, encoded=True)
         with self._told_apart():
             response = await self._open_session().request(
-                method, url, headers=self._merged(headers), data=body, allow_redirects=False
+                method, url, headers=self._merged(headers), data=body and BytesIO(body), allow_redirects=False
             )
         try:
             yield response

@@ -77,7 +77,9 @@ def _start(log: Path) -> tuple[subprocess.Popen[bytes], int]:
     ready, writing = os.pipe()
     try:
         with log.open("ab") as words:
-            process = subprocess.Popen(_command(log), stdin=subprocess.DEVNULL, stdout=writing, stderr=words, start_new_session=True)
+            process = subprocess.Popen(
+                _command(log), stdin=subprocess.DEVNULL, stdout=writing, stderr=words, start_new_session=True
+            )
     finally:
         os.close(writing)
     return process, ready

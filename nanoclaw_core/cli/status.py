@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable, Sequence
 
 import anyio
 import click
 
 from nanoclaw_core.cli.connection import connect
+from nanoclaw_core.cli.table import show as show_table
 from nanoclaw_core.cli.text import duration, one_line
 from nanoclaw_core.control import Json
 from nanoclaw_core.settings import Settings
@@ -33,45 +32,30 @@ def show_status(settings: Settings, as_json: bool) -> None:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
         return
     _summary(status)
-    now = time.time()
-    _table("Channels", ("NAME", "STATE", ""), [(it["name"], it["state"], it.get("reason", "")) for it in status["channels"]])
-    _table(
-        "Agents", ("NAME", "FOLDER", ""), [(it["name"], it["folder"], "main" if it["main"] else "") for it in status["agents"]]
-    )
-    _table(
-        "Workers",
-        ("ID", "AGENT", "STATE", "FOR"),
-        [(it["id"], it["agent"], it["state"], duration(now - it["since"])) for it in status["workers"]],
-    )
+    show_table("Channels", ("NAME", "STATE", ""), [_safe(it["name"], it["state"], it["reason"]) for it in status["channels"]])
+    agents = [_safe(it["name"], f"groups/{it['folder']}", "main" if it["main"] else "") for it in status["agents"]]
+    show_table("Agents", ("NAME", "FOLDER", ""), agents)
+    sessions = [_safe(it["agent"], it["state"], it["container"] or "") for it in status["sessions"]]
+    show_table("At work", ("AGENT", "STATE", "CONTAINER"), sessions)
 
 
 def _summary(status: Json) -> None:
     demo = " (it only echoes; set ANTHROPIC_API_KEY to talk to Claude)" if status["provider"]["demo"] else ""
     broken = [plugin["name"] for plugin in status["plugins"] if plugin["state"] in ("broken", "missing")]
-    _table(
-        "",
-        ("", ""),
-        [
-            ("Host", f"{status['version']}, pid {status['pid']}, up for {duration(status['uptime'])}"),
-            ("Home", status["home"]),
-            ("Provider", status["provider"]["name"] + demo),
-            ("Runtime", _state(status["runtime"])),
-            ("Image", _state(status["image"])),
-            ("Waiting", f"{status['waiting']} sessions for a worker"),
-            ("Plugins", f"{len(status['plugins'])}" + (f", left out: {', '.join(broken)}" if broken else "")),
-        ],
-    )
+    rows = [
+        _safe("Host", f"{status['version']}, pid {status['pid']}, up for {duration(status['uptime'])}"),
+        _safe("Home", status["home"]),
+        _safe("Provider", status["provider"]["name"] + demo),
+        _safe("Runtime", status["runtime"]),
+        _safe("Image", f"{status['image']['name']}: {status['image']['state']}"),
+        _safe("Waiting", f"{status['waiting']} sessions for a worker"),
+        _safe("Plugins", f"{len(status['plugins'])}" + (f", left out: {', '.join(broken)}" if broken else "")),
+    ]
+    show_table("", ("", ""), rows)
 
 
-def _state(part: Json) -> str:
-    reason = f" ({part['reason']})" if part.get("reason") else ""
-    return f"{part['name']}: {part['state']}{reason}"
-
-
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from nanoclaw_core.cli.table import show
-
-    show(title, columns, [[one_line(str(cell), 300) for cell in row] for row in rows])
+def _safe(*cells: str) -> list[str]:
+    return [one_line(cell, 300) for cell in cells]
 
 
 def stop_host(settings: Settings) -> None:

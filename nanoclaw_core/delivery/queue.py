@@ -8,7 +8,6 @@ that it may be missing.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,11 +20,11 @@ from anyio.abc import TaskGroup, TaskStatus
 from nanoclaw_core.delivery.split import split
 from nanoclaw_core.errors import DeliveryError, OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
-from nanoclaw_core.models import Address, Event, OutboundKind, OutboundMessage, OutboundRow, Progress
+from nanoclaw_core.models import Address, Event, OutboundKind, OutboundMessage, OutboundRow, Progress, Receipt
 from nanoclaw_core.ports import Channel, Clock, SettlingChannel, TypingChannel
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.database import Database
-from nanoclaw_core.supervise import Pauses, sleep_or, survive
+from nanoclaw_core.supervise import Callers, Pauses, sleep_or, survive
 
 log = structlog.get_logger()
 
@@ -71,14 +70,11 @@ class Delivery:
         self._clock = clock
         self._tell = tell
         self._lanes: dict[_Key, _Lane] = {}
-        self._waking: set[str] = set()
-        self._wake, self._woken = anyio.create_memory_object_stream[str](math.inf)
+        self._callers = Callers()
 
     def wake(self, session_id: str) -> None:
         """There may be new outbound rows in this session."""
-        if session_id not in self._waking:
-            self._waking.add(session_id)
-            self._wake.send_nowait(session_id)
+        self._callers.ask(session_id)
 
     def wake_chat(self, channel: str, chat: str) -> None:
         """This chat can be reached again: what waits for it is tried at once."""
@@ -97,8 +93,8 @@ class Delivery:
         """Deliver until cancelled."""
         async with anyio.create_task_group() as lanes:
             task_status.started()
-            async for session_id in self._woken:
-                self._waking.discard(session_id)
+            while True:
+                session_id = await self._callers.next()
                 if await survive("delivery", self._collect(session_id, lanes)):
                     lanes.start_soon(self._collect_later, session_id)
 
@@ -159,6 +155,8 @@ class Delivery:
             await self._give_up(mailbox, row, str(refused))
             return None
         except OutcomeUnknown as unknown:
+            if channel.capabilities.idempotent_send:
+                return TryLater(str(unknown))
             await self._doubt(mailbox, row, str(unknown))
             return None
         return TryLater(failure) if failure else None
@@ -184,10 +182,7 @@ class Delivery:
             await mailbox.sending(row.seq, number)
             part = OutboundMessage(to=row.to, text=text, key=f"{mailbox.session_id}:{row.seq}:{number}", reply_to=row.reply_to)
             try:
-                with anyio.fail_after(SEND_TIMEOUT):
-                    receipt = await channel.send(part)
-            except TimeoutError as error:
-                raise OutcomeUnknown(f"no answer within {SEND_TIMEOUT:.0f} s") from error
+                receipt = await _sent_by(channel, part)
             except (TryLater, Refused):
                 await mailbox.not_sent(row.seq, number)
                 raise
@@ -205,5 +200,20 @@ class Delivery:
 
     def _report(self, name: str, row: OutboundRow, reason: str | None = None) -> None:
         data = {"channel": row.to.channel, "row": row.seq, "reason": reason}
-        log.info(name, **data) if reason is None else log.error(name, **data)
         self._tell(Event(name=name, at=self._clock.time(), data=data))
+
+
+async def _sent_by(channel: Channel, part: OutboundMessage) -> Receipt:
+    """Send with a time limit; an error that the channel did not foresee says nothing about what happened on the platform."""
+    receipts: list[Receipt] = []
+
+    async def send() -> None:
+        receipts.append(await channel.send(part))
+
+    with anyio.move_on_after(SEND_TIMEOUT) as limit:
+        failure = await survive("send", send(), passing=(DeliveryError,))
+    if limit.cancelled_caught:
+        raise OutcomeUnknown(f"no answer within {SEND_TIMEOUT:.0f} s")
+    if failure:
+        raise OutcomeUnknown(failure)
+    return receipts[0]

@@ -76,6 +76,9 @@ class Link:
             while (report := await self._hear()) is not None:
                 with anyio.CancelScope(shield=True):
                     await self._tell(report)
+
+    async def leave(self) -> None:
+        """Tell the runner why this connection ends, if it is not the runner who ended it."""
         if self._replaced.cancel_called:
             await self.socket.close(code=REPLACED, message=b"replaced by a newer connection")
 
@@ -86,9 +89,7 @@ class Link:
                 return frames.decode(message.data)
             case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED:
                 return None
-            case (
-                WSMsgType.ERROR
-            ):  # too long, no UTF-8, or no WebSocket frame at all: aiohttp has closed it with the fitting code
+            case WSMsgType.ERROR:  # too long, or no WebSocket frame at all; aiohttp has closed it with the fitting code
                 raise ProtocolViolation(str(message.data)[:100])
             case _:
                 raise ProtocolViolation("a frame that is no text")
@@ -156,6 +157,7 @@ class Seat:
                 if self._latest is link:
                     self._latest = None
                     await self._events.disconnected(self._identity.worker_id)
+        await link.leave()
 
     async def _punish(self, link: Link, violation: ProtocolViolation) -> None:
         log.warning("link.protocol_violation", worker=self._identity.worker_id, reason=str(violation))

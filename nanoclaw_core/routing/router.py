@@ -11,7 +11,6 @@ from pathlib import Path
 import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
-from sqlalchemy import Connection
 
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
@@ -20,7 +19,7 @@ from nanoclaw_core.models import Event, InboundMessage, MessagingGroup, Session,
 from nanoclaw_core.ports import Clock, Wake
 from nanoclaw_core.routing.engage import engages
 from nanoclaw_core.store import chats, people, sessions
-from nanoclaw_core.store.database import Database
+from nanoclaw_core.store.database import Connection, Database
 from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
@@ -68,7 +67,7 @@ class Router:
             self.wake(session.id)
         outcome = "heard" if hearing else "ignored"
         await self.journal.routed(entry.seq, outcome)
-        data = {"channel": message.address.channel, "event": entry.seq, "outcome": outcome, "sessions": len(hearing)}
+        data = {"channel": message.address.channel, "message": entry.seq, "outcome": outcome, "sessions": len(hearing)}
         self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
 
     def _hearing(self, connection: Connection, message: InboundMessage) -> list[Session]:

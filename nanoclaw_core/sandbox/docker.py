@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from math import ceil
@@ -15,14 +15,15 @@ import docker
 from anyio import to_thread
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import CancellableStream, LogConfig
+from docker.types import LogConfig
 from docker.types import Mount as BindMount
 from docker.utils import parse_repository_tag
 from requests import Response
+from urllib3.exceptions import ProtocolError
 
 from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, NanoClawError, RuntimeUnavailable
 from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState
-from nanoclaw_core.sandbox.words import lines_of, reason_after, unreachable
+from nanoclaw_core.sandbox.words import Output, unreachable
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ Refused = Callable[[str], NanoClawError]
 
 _unavailable: Final[Refused] = partial(RuntimeUnavailable, "Docker")
 
+_OLDEST_VERSION: Final = "1.24"  # for the question which version it may be
 _BUILD_LIMIT: Final = 1800.0  # seconds for one image build
 _KILLED: Final = 137  # 128 + SIGKILL: how a container ends whose memory is used up
 #: What Docker mixes with the labels in the attributes of an event.
@@ -49,10 +51,10 @@ class DockerRuntime:
     each call has a client of its own (4 ms), and the API's version is agreed upon once.
     """
 
-    def __init__(self, address: str | None = None, timeout: int = 30) -> None:
+    def __init__(self, address: str | None = None, timeout: float = 30) -> None:
         self._address = address
         self._timeout = timeout
-        self._version = "auto"
+        self._version: str | None = None
         self._limiter = anyio.CapacityLimiter(8)
 
     async def check(self) -> str:
@@ -66,18 +68,10 @@ class DockerRuntime:
         )
 
     async def stop(self, container_id: str, grace: float) -> None:
-        def stop(client: APIClient) -> None:
-            with _gone_is_fine():
-                client.stop(container_id, timeout=ceil(grace))
-
-        await self._call(stop)
+        await self._call(lambda client: _unless_gone(lambda: client.stop(container_id, timeout=ceil(grace)), None))
 
     async def remove(self, container_id: str) -> None:
-        def remove(client: APIClient) -> None:
-            with _gone_is_fine():
-                client.remove_container(container_id, v=True, force=True)
-
-        await self._call(remove)
+        await self._call(lambda client: _unless_gone(lambda: client.remove_container(container_id, v=True, force=True), None))
 
     async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
         def states(client: APIClient) -> list[ContainerState]:
@@ -87,21 +81,16 @@ class DockerRuntime:
         return await self._call(states)
 
     async def output(self, container_id: str, limit: int) -> bytes:
-        def read(client: APIClient) -> bytes:
-            written = b""
-            with _gone_is_fine():
-                # Read whole, because Docker counts in lines and not in bytes; the log's limits keep it below 2 MB.
-                written = client.logs(container_id)
-            return written[-limit:]
-
-        return await self._call(read)
+        # Read whole, because Docker counts in lines and not in bytes; the log's limits keep it below 2 MB.
+        written = await self._call(lambda client: _unless_gone(lambda: client.logs(container_id), b""))
+        return written[-limit:]
 
     async def watch(self, labels: Mapping[str, str]) -> AsyncGenerator[ContainerState | None, None]:
         filters = {"type": "container", "event": "die", "label": _filter(labels)}
         events = self._stream(lambda client: client.events(filters=filters, decode=True), _unavailable)
-        async with aclosing(events):
+        async with events as ends:
             yield None
-            async for event in events:
+            async for event in ends:
                 yield await self._call(partial(_died, event=event))
         raise RuntimeUnavailable("Docker", "the stream of its events ended")
 
@@ -159,26 +148,33 @@ class DockerRuntime:
 
         return await to_thread.run_sync(connected, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel)
 
-    async def _stream(self, request: Callable[[APIClient], Iterator[Any]], refused: Refused) -> AsyncGenerator[Any, None]:
-        """Yield what the daemon streams, as it comes. Leaving cuts the connection, which ends the daemon's work on it."""
+    @asynccontextmanager
+    async def _stream(
+        self, request: Callable[[APIClient], Iterator[Any]], refused: Refused
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        """Open what the daemon streams. Leaving cuts the connection, which ends the daemon's work on it."""
 
         def open_stream() -> tuple[APIClient, Response, Iterator[Any]]:
             with self._plain_words(refused):
                 client = self._connect()
                 answers = _answers(client)
                 items = request(client)
-                return client, answers[-1], CancellableStream(items, answers[-1])  # a cut connection only ends it
+                return client, answers[-1], items
 
-        def next_item() -> Any:  # parsed JSON
-            with self._plain_words(refused):
+        def next_item() -> Any:  # parsed JSON; None at the end, also when the connection broke
+            with self._plain_words(refused), suppress(ProtocolError):
                 return next(items, None)
+            return None
+
+        async def each() -> AsyncIterator[Any]:
+            # A cancelled reader abandons the waiting thread; cutting the connection then ends that at once.
+            while (item := await to_thread.run_sync(next_item, limiter=own, abandon_on_cancel=True)) is not None:
+                yield item
 
         own = anyio.CapacityLimiter(1)
         client, answer, items = await to_thread.run_sync(open_stream, limiter=own, abandon_on_cancel=True)
         try:
-            # A cancelled reader abandons the waiting thread; cutting the connection then ends that at once.
-            while (item := await to_thread.run_sync(next_item, limiter=own, abandon_on_cancel=True)) is not None:
-                yield item
+            yield each()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(_cut, client, answer, limiter=own)
@@ -187,26 +183,30 @@ class DockerRuntime:
         self, request: Callable[[APIClient], Iterator[Any]], failed: Refused, report: Callable[[str], None]
     ) -> None:
         """Report the output of a build or a pull; raise what it says went wrong."""
-        reason = ""
+        output = Output()
         try:
             with anyio.fail_after(_BUILD_LIMIT):
-                async with aclosing(self._stream(request, failed)) as items:
+                async with self._stream(request, failed) as items:
                     async for item in items:
-                        if "error" in item:
-                            raise failed(reason or item["error"])
-                        for line in lines_of(item):
+                        if complaint := item.get("error"):
+                            raise failed(output.reason or complaint)
+                        for line in output.hear(item):
                             report(line)
-                            reason = reason_after(reason, line)
         except TimeoutError as error:
             raise failed(f"it took longer than {_BUILD_LIMIT / 60:.0f} minutes") from error
 
     def _connect(self) -> APIClient:
-        if self._address is None:
-            client = docker.from_env(version=self._version, timeout=self._timeout).api
-        else:
-            client = APIClient(self._address, version=self._version, timeout=self._timeout)
-        self._version = client.api_version
+        if self._version is None:
+            with closing(self._client(_OLDEST_VERSION)) as client:
+                _knock(client, self._timeout)
+                self._version = client.version(api_version=False)["ApiVersion"]
+        client = self._client(self._version)
+        _knock(client, self._timeout)
         return client
+
+    def _client(self, version: str) -> APIClient:
+        options: Any = {"version": version, "timeout": self._timeout}  # the stubs know whole seconds only
+        return APIClient(self._address, **options) if self._address else docker.from_env(**options).api
 
     @contextmanager
     def _plain_words(self, refused: Refused) -> Iterator[None]:
@@ -215,8 +215,17 @@ class DockerRuntime:
         except APIError as error:
             raise refused(error.explanation or str(error)) from error
         except (DockerException, OSError) as error:
-            self._version = "auto"  # it may come back as another version
-            raise unreachable(str(error), self._timeout) from error
+            self._version = None  # it may come back as another one
+            raise unreachable(error, self._timeout) from error
+
+
+def _knock(client: APIClient, timeout: float) -> None:
+    """Fail with the bare reason where nobody listens: the SDK buries that in text, and leaves a socket open."""
+    path = getattr(client.get_adapter(client.base_url), "socket_path", None)
+    if path is not None:
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(timeout)
+            door.connect(path)
 
 
 def _start(client: APIClient, spec: ContainerSpec, first_line: bytes) -> str:
@@ -272,10 +281,10 @@ def _run(client: APIClient, container_id: str, first_line: bytes) -> None:
     with closing(answers[-1]) as attached:
         client.start(container_id)
         connection = _socket(attached)
+        connection.settimeout(client.timeout)  # which the SDK took away
         connection.sendall(first_line)
+        # Docker passes on what was sent before the end. Waiting for its own end would be waiting for the container's.
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(4096):  # until Docker has passed it on: leaving earlier would cut it
-            pass
 
 
 def _answers(client: APIClient) -> list[Response]:
@@ -335,11 +344,11 @@ def _filter(labels: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in labels.items()]
 
 
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    """Pass over a container that is not there (404), or already on its way out (409)."""
+def _unless_gone(request: Callable[[], T], otherwise: T) -> T:
+    """The answer, or `otherwise` for a container that is not there (404) or on its way out (409)."""
     try:
-        yield
+        return request()
     except APIError as error:
         if error.status_code not in {404, 409}:
             raise
+        return otherwise

@@ -19,6 +19,8 @@ from sqlalchemy.exc import InvalidRequestError
 
 from nanoclaw_core.store.migrate import migrate
 
+__all__ = ["Connection", "Database", "open_database"]
+
 T = TypeVar("T")
 
 _READERS = 4

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import structlog
 from anyio import to_thread
 
 from nanoclaw_core.errors import ContainerFailed
@@ -19,8 +18,6 @@ from nanoclaw_core.store import workers
 from nanoclaw_core.supervise import survive
 from nanoclaw_core.workers.desk import Desk
 from nanoclaw_core.workers.launch import first_conversation, launch_document, new_identity
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,5 +125,4 @@ class Life:
 
     def _tell(self, name: str, reason: str | None = None) -> None:
         data = {"worker": self.worker_id, "agent": self.identity.agent_group.name, "session": self.session.id, "reason": reason}
-        log.info(name, **data)
         self.desk.tell(Event(name=name, at=self.desk.clock.time(), data=data))

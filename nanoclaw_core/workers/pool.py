@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -17,7 +16,7 @@ from nanoclaw_core.ports import WorkerLink
 from nanoclaw_core.sandbox.orphans import sweep
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
 from nanoclaw_core.store import agents, sessions, workers
-from nanoclaw_core.supervise import Pauses, survive
+from nanoclaw_core.supervise import Callers, Pauses, survive
 from nanoclaw_core.workers.desk import Desk, Outage, Slots
 from nanoclaw_core.workers.shift import Shift
 
@@ -32,7 +31,7 @@ class Pool:
         self._shifts: dict[str, Shift] = {}
         self._slots = Slots(desk.terms.max_turns, desk.terms.starts_at_once, self._make_room)
         self._outage = Outage(runtime=desk.terms.runtime)
-        self._wake, self._woken = anyio.create_memory_object_stream[str](math.inf)
+        self._callers = Callers()
 
     # --- what the neighbours call -----------------------------------------------------------------------------------------
 
@@ -41,7 +40,7 @@ class Pool:
         if shift := self._shifts.get(session_id):
             shift.ring()
         else:
-            self._wake.send_nowait(session_id)
+            self._callers.ask(session_id)
 
     def actions(self, identity: WorkerIdentity, key: str) -> AgentActions:
         """What the worker `identity` may do with the call `key`."""
@@ -97,7 +96,8 @@ class Pool:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._watch)
             task_status.started()
-            async for session_id in self._woken:
+            while True:
+                session_id = await self._callers.next()
                 if session_id not in self._shifts and await survive("shift", self._begin(session_id, tasks)):
                     tasks.start_soon(self._begin_later, session_id)
 

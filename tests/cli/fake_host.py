@@ -21,7 +21,7 @@ Answer = Callable[["FakeHost", InboundMessage], Awaitable[None]]
 async def echo(host: FakeHost, message: InboundMessage) -> None:
     """`!fail` fails, `!slow` shows progress for three seconds first, anything else is said again."""
     if message.text == "!fail":
-        await host.say("The model refused: 401.", key=message.message_id)
+        await host.say("The model refused: 401.", key=message.message_id, chat=message.address.chat)
         await host.settle(message, "model")
         return
     if message.text.startswith("!slow"):
@@ -30,7 +30,7 @@ async def echo(host: FakeHost, message: InboundMessage) -> None:
             await anyio.sleep(1)
     if message.text == "!build":
         host.terminal.announce(Notice(text="The worker image is being built."))
-    await host.say(f"You said **{message.text}**", key=message.message_id)
+    await host.say(f"You said **{message.text}**", key=message.message_id, chat=message.address.chat)
     await host.settle(message, "answered")
 
 
@@ -52,11 +52,11 @@ class FakeHost:
             "uptime": 3725.0,
             "home": "/home/ada/.local/share/nanoclaw",
             "provider": {"name": "demo", "demo": True},
-            "runtime": {"name": "docker", "state": "running", "reason": ""},
+            "runtime": "running",
             "image": {"name": "nanoclaw-worker:0123456789ab", "state": "building"},
-            "channels": [{"name": "terminal", "state": "running", "reason": "", "since": 0.0}],
+            "channels": [{"name": "terminal", "state": "running", "reason": "", "since": 0.0, "restarts": 0}],
             "agents": [{"name": "Andy", "folder": "main", "main": True}],
-            "workers": [{"id": "w5f3a", "agent": "Andy", "state": "working", "since": 0.0}],
+            "sessions": [{"session": "s1", "agent": "Andy", "worker": "w5f3a", "container": "nanoclaw-w5f3a", "state": "busy"}],
             "waiting": 2,
             "plugins": [{"name": "terminal", "state": "builtin"}, {"name": "dice", "state": "broken"}],
         }
@@ -69,7 +69,7 @@ class FakeHost:
     def greeting(self) -> list[str]:
         return ["No credential is set: talking to the demo provider. Set ANTHROPIC_API_KEY to talk to Claude."]
 
-    async def say(self, text: str, key: str, chat: str = "chat-Andy") -> None:
+    async def say(self, text: str, key: str, chat: str) -> None:
         """Deliver as the core does: again when somebody comes."""
         await self._insist(
             lambda: self.terminal.send(OutboundMessage(to=Address(channel="terminal", chat=chat), text=text, key=key))

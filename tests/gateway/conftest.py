@@ -113,7 +113,9 @@ class Rig:
             return answer.status, answer.headers, await answer.json()
 
     @asynccontextmanager
-    async def link(self, secret: str = SECRET, hello: dict[str, Any] | None = None) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async def link(
+        self, secret: str = SECRET, hello: dict[str, Any] | None = None
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A runner's connection; with `hello` {} it stays silent."""
         headers = {"Authorization": f"Bearer {secret}"}
         async with self.client.ws_connect("http://gateway/link", headers=headers) as socket:
@@ -154,3 +156,13 @@ def make_rig(short_folder: Path) -> MakeRig:
 async def rig(make_rig: MakeRig) -> AsyncIterator[Rig]:
     async with make_rig() as made:
         yield made
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def identity() -> Callable[[str], WorkerIdentity]:
+    return identity_of

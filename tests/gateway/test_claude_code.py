@@ -53,14 +53,21 @@ async def relay(socket: Path) -> AsyncIterator[int]:
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, carry)
-        yield int(listener.extra(SocketAttribute.local_port))
+        yield int(listener.extra(SocketAttribute.local_port))  # noqa: S610  # this is no Django
         tasks.cancel_scope.cancel()
+
+
+def home_in(folder: Path) -> Path:
+    """A home folder that Claude Code can reach and write."""
+    folder.chmod(0o755)
+    home = folder / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    return home
 
 
 async def ask_claude(port: int, home: Path, prompt: str) -> dict[str, Any]:
     """Run one turn and return Claude Code's result."""
-    home.mkdir(exist_ok=True)
-    os.chown(home, NOBODY, NOBODY)
     url = f"http://127.0.0.1:{port}"
     servers = {"mcpServers": {"nanoclaw": {"type": "http", "url": f"{url}/mcp"}}}
     environment = {
@@ -86,11 +93,11 @@ PROMPT = '<context timezone="UTC" />\n<messages>\n{}\n</messages>'
 
 async def test_claude_code_gets_every_message_of_a_turn_answered(make_rig: Any, short_folder: Path) -> None:
     """Plain words, the Bash tool, and the host's own action, called over MCP, all in one turn."""
-    short_folder.chmod(0o755)
+    home = home_in(short_folder)
     texts = ["1 &lt; 2", "!bash echo $((6*7))", "!tool send_message {&quot;text&quot;: &quot;yo&quot;}"]
     prompt = PROMPT.format("\n".join(f'<message id="{n}" sender="Ada">{text}</message>' for n, text in enumerate(texts)))
     async with make_rig(actions=list(nanoclaw_actions())) as rig, relay(rig.socket) as port:
-        result = await ask_claude(port, short_folder / "home", prompt)
+        result = await ask_claude(port, home, prompt)
     assert result["result"] == "You said: 1 < 2\n\n42\n\nMessage sent to terminal."
     ((text, to, key),) = rig.chats.sent
     assert (text, to) == ("yo", None)

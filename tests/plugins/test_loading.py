@@ -12,8 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from nanoclaw_core.errors import DuplicateName, PluginUnusable, UnknownName
+from nanoclaw_core.installed import discover
 from nanoclaw_core.models import Event
-from nanoclaw_core.plugins import Plugins, PluginState, PluginStatus, discover, load
+from nanoclaw_core.plugins import Plugins, PluginState, PluginStatus, load
 
 HEADER = """
 from nanoclaw_core import Action, ChannelFactory, ProviderFactory, hookimpl

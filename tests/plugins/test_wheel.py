@@ -23,8 +23,9 @@ import anyio, json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 from nanoclaw_core import ChannelContext, Event
+from nanoclaw_core.installed import disable, enable, enabled
 from nanoclaw_core.models import Address, OutboundMessage
-from nanoclaw_core.plugins import disable, enable, enabled, load
+from nanoclaw_core.plugins import load
 import structlog
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

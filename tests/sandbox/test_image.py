@@ -92,7 +92,7 @@ def test_the_same_files_give_the_same_bytes_whenever_they_were_written(files: Pa
     assert build_context(files, "t:1", BASE, None).archive == before
 
 
-def test_certificates_go_into_the_build_and_not_into_the_tag(files: Path, tmp_path: Path) -> None:
+def test_certificates_go_into_the_build(files: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "corporate.pem"
     bundle.write_text("CERT")
     archive = build_context(files, "t:1", BASE, bundle).archive
@@ -100,7 +100,13 @@ def test_certificates_go_into_the_build_and_not_into_the_tag(files: Path, tmp_pa
         member = tar.extractfile("ca-bundle.pem")
         assert member is not None
         assert member.read() == b"CERT"
-    assert WorkerImage(ListedRuntime(), files=files, ca_bundle=bundle)._files == files
+
+
+async def test_certificates_leave_the_tag_alone(files: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "corporate.pem"
+    bundle.write_text("CERT")
+    runtime = ListedRuntime()
+    assert await WorkerImage(runtime, files=files, ca_bundle=bundle).tag() == await WorkerImage(runtime, files=files).tag()
 
 
 def test_tests_and_compiled_code_stay_out_of_the_build(files: Path) -> None:
@@ -201,11 +207,13 @@ async def test_a_substitute_that_cannot_be_made_says_why(files: Path) -> None:
         await ensure_base(PullingLists(), BASE, files / "base.sh", print)
 
 
-async def test_a_registry_that_says_nothing_is_given_up(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(PullingLists):
-        async def pull_image(self, tag: str, report: Callable[[str], None]) -> str | None:
-            await anyio.sleep_forever()
+class Silent(PullingLists):
+    async def pull_image(self, tag: str, report: Callable[[str], None]) -> str | None:
+        await anyio.sleep_forever()
+        raise AssertionError
 
+
+async def test_a_registry_that_says_nothing_is_given_up(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanoclaw_core.sandbox.base._SILENCE", 0.01)
     lines: list[str] = []
     with anyio.fail_after(5):

@@ -37,7 +37,7 @@ async def test_only_the_newest_logs_stay(tmp_path: Path) -> None:
         old.touch()
         os.utime(old, (1_000_000 - age, 1_000_000 - age))
     await keep_output(ListedRuntime(), container("new"), tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
+    left = {path.name for path in tmp_path.iterdir()}  # noqa: ASYNC240
     assert left == {"new.log", *(f"old-{age}.log" for age in range(KEPT_FILES - 1))}
 
 

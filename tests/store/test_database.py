@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -109,7 +112,7 @@ async def test_what_is_cancelled_while_it_waits_does_not_happen(db: Database) ->
 
 
 async def test_a_reader_cannot_write(db: Database) -> None:
-    with pytest.raises(DBAPIError, match="read-?only"):
+    with pytest.raises(DBAPIError, match=r"read-?only"):
         await db.read(lambda conn: add_user(conn, "Ada"))
     assert await names(db) == []
 
@@ -123,13 +126,42 @@ async def test_leaving_commits_what_was_handed_in_and_refuses_more(database_url:
         assert await names(db) == ["Ada"]
 
 
-async def test_a_transaction_that_sqlite_ended_by_itself_is_never_reported_as_committed(tmp_path: Path) -> None:
+async def test_what_sqlite_undid_by_itself_is_never_reported_as_committed(tmp_path: Path) -> None:
+    """On a full disk SQLite may roll back all that is in the batch, and Python's commit then passes without an error."""
+    gate, outcomes = Gate(), []
+
+    async def write(fn: Callable[[Connection], object]) -> None:
+        try:
+            outcomes.append(await db.write(fn))
+        except (DBAPIError, InvalidRequestError):
+            outcomes.append("failed")
+
     async with open_database(tmp_path / "n.db", backups=None) as db:
-        with pytest.raises((InvalidRequestError, DBAPIError)):
-            await db.write(lambda conn: (add_user(conn, "Ada"), conn.exec_driver_sql("ROLLBACK")))
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(db.write, gate)
+                await to_thread.run_sync(gate.entered.wait)
+                tasks.start_soon(write, lambda conn: add_user(conn, "Ada"))
+                tasks.start_soon(write, lambda conn: conn.exec_driver_sql("ROLLBACK"))
+                tasks.start_soon(write, lambda conn: add_user(conn, "Bob"))
+                await anyio.wait_all_tasks_blocked()
+                gate.leave.set()
+        assert outcomes == ["failed"] * 3
         assert await names(db) == []
-        await db.write(lambda conn: add_user(conn, "Bob"))
-        assert await names(db) == ["Bob"]
+        await db.write(lambda conn: add_user(conn, "Eve"))
+        assert await names(db) == ["Eve"]
+
+
+async def test_a_sqlite_write_holds_the_lock_from_its_beginning(tmp_path: Path) -> None:
+    """Else a write that has read before would fail at once, whenever another process wrote in between."""
+
+    def meddle(conn: Connection) -> None:
+        with closing(sqlite3.connect(tmp_path / "n.db", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+    async with open_database(tmp_path / "n.db", backups=None) as db:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await db.write(meddle)
 
 
 async def test_sqlite_survives_a_power_cut_after_a_commit(tmp_path: Path) -> None:

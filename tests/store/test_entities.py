@@ -68,7 +68,7 @@ async def test_agents_are_found_by_name_before_folder_whatever_the_case(db: Data
         make_agent(conn, "Eva", "other")
         make_agent(conn, "ÄRGER", "third")
         found = [agents.agent_group_named(conn, name) for name in ("ANDY", "eva", "OTHER", "ärger", "nobody")]
-        return [group and group.folder for group in found]
+        return [None if group is None else group.folder for group in found]
 
     assert await db.write(find) == ["eva", "other", "other", "third", None]
 

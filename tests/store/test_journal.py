@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from nanoclaw_core.errors import MessageTooLong
-from nanoclaw_core.journal import MAX_MESSAGE_BYTES, Journal
+from nanoclaw_core.journal import MAX_MESSAGE_BYTES, Journal, JournalEntry
 from nanoclaw_core.models import Address, EngageMode, InboundMessage, Quote, Sender
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Database, open_database
@@ -85,7 +86,7 @@ async def test_of_a_chat_that_nobody_wired_only_a_count_is_kept(journal: Journal
     assert await journal.accept(message("2", "secret", stranger), "6")
     assert await journal.unrouted() == []
     assert await db.read(lambda conn: conn.execute(select(func.count()).select_from(events)).scalar()) == 0
-    rows = await db.read(lambda conn: [(row.chat, row.count) for row in conn.execute(select(strangers))])
+    rows = await db.read(lambda conn: [tuple(row) for row in conn.execute(select(strangers.c.chat, strangers.c.count))])
     assert rows == [("99", 2)]
     assert await journal.cursor("telegram", "") == "6"
 
@@ -162,6 +163,22 @@ async def test_the_router_sleeps_until_something_was_accepted(journal: Journal) 
             assert not woken.is_set()
             await journal.accept(message(), None)
             await woken.wait()
+
+
+async def test_a_message_that_comes_while_the_router_looks_is_not_slept_through(
+    journal: Journal, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = db.read
+
+    async def read_and_be_overtaken(fn: Callable[[Connection], list[JournalEntry]]) -> list[JournalEntry]:
+        entries = await read(fn)
+        await journal.accept(message(), None)
+        return entries
+
+    monkeypatch.setattr(db, "read", read_and_be_overtaken)
+    assert await journal.unrouted() == []
+    with anyio.fail_after(5):
+        await journal.wait()
 
 
 async def test_a_router_that_dies_finds_its_messages_again(journal: Journal) -> None:

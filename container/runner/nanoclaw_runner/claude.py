@@ -47,7 +47,8 @@ class ClaudeEngine:
         self._options = record(ClaudeOptions, dict(place.options), "options")
         self._program, version = find_claude()
         self.label = f"claude {version}"
-        self._send_orders, self._orders = anyio.create_memory_object_stream[_Prompt | None](100_000)
+        self._orders: deque[_Prompt | None] = deque()  # None: interrupt
+        self._ordered = anyio.Event()
         self._waiting: deque[_Prompt] = deque()
         self._taken: dict[str, None] = {}  # uuids that Claude Code has and no result covers yet, in their order
         self._riders: dict[str, list[str]] = {}  # by the uuid of a turn that is run again: pushes that are part of it
@@ -58,11 +59,13 @@ class ClaudeEngine:
 
     async def push(self, uuid: str, text: str) -> None:
         """See `Engine`."""
-        await self._send_orders.send(_Prompt(uuid=uuid, text=text))
+        self._orders.append(_Prompt(uuid=uuid, text=text))
+        self._ordered.set()
 
     async def interrupt(self) -> None:
         """See `Engine`."""
-        await self._send_orders.send(None)
+        self._orders.append(None)
+        self._ordered.set()
 
     async def run(self, reports: Reports) -> None:
         """See `Engine`. Claude Code starts before its SDK is imported, which then takes no time of its own.
@@ -112,15 +115,21 @@ class ClaudeEngine:
         from claude_agent_sdk import CLIConnectionError
 
         try:
-            async for order in self._orders:
-                if order is None:
-                    await client.interrupt()
-                elif not await self._is_settled(order, reports):
-                    self._waiting.append(order)
-                    await self._pour(client)
+            while True:
+                while self._orders:
+                    await self._obey(self._orders.popleft(), client, reports)
+                self._ordered = anyio.Event()
+                await self._ordered.wait()
         except CLIConnectionError:
             await anyio.sleep(GIVING_UP)  # the process is ending: whoever reads its output knows why
             raise
+
+    async def _obey(self, order: _Prompt | None, client: ClaudeSDKClient, reports: Reports) -> None:
+        if order is None:
+            await client.interrupt()
+        elif not await self._is_settled(order, reports):
+            self._waiting.append(order)
+            await self._pour(client)
 
     async def _pour(self, client: ClaudeSDKClient) -> None:
         """Give Claude Code what waits, as far as one result could cover it."""

@@ -89,6 +89,8 @@ def environment(options: ClaudeOptions, place: Place, *, resume: bool) -> dict[s
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
     }
+    if os.getuid() == 0:
+        found["IS_SANDBOX"] = "1"  # else Claude Code refuses to work as root, also where root is nobody (user namespaces)
     if zone := os.environ.get("TZ"):
         found["TZ"] = zone
     if resume and options.resume_interrupted:

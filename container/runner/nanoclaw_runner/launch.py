@@ -42,7 +42,7 @@ def read_launch(fd: int) -> LaunchDocument:
         line += chunk
     if len(line) > MAX_DOCUMENT:
         raise LaunchRefused(f"it is longer than {MAX_DOCUMENT:,} bytes")
-    return parse_launch(line)
+    return parse_launch(line.partition(b"\n")[0])
 
 
 def parse_launch(line: bytes) -> LaunchDocument:

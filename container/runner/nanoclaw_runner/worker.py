@@ -206,7 +206,7 @@ class _Stillborn:
 
 
 def _reason(error: BaseException) -> str:
-    """One line out of an exception; of a group, its first member."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    """One line out of an exception; of a group, what the engine itself says, else the first member."""
+    if isinstance(error, BaseExceptionGroup):
+        return _reason(next((one for one in error.exceptions if isinstance(one, EngineFailed)), error.exceptions[0]))
     return str(error) if isinstance(error, EngineFailed) else f"{type(error).__name__}: {error}"

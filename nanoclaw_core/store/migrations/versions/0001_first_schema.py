@@ -103,8 +103,8 @@ def upgrade() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("agent_group_id", sa.Text(), nullable=True),
         sa.Column("granted_at", sa.Float(precision=53), nullable=False),
-        sa.ForeignKeyConstraint(["agent_group_id"], ["agent_groups.id"], name="fk_roles_agent_group_id"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_roles_user_id"),
+        sa.ForeignKeyConstraint(["agent_group_id"], ["agent_groups.id"], name="fk_roles_agent_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_roles"),
     )
     op.create_table(
@@ -137,11 +137,11 @@ def upgrade() -> None:
         sa.Column("engage_mode", sa.Text(), nullable=False),
         sa.Column("pattern", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Float(precision=53), nullable=False),
-        sa.CheckConstraint("engage_mode IN ('pattern', 'mention')", name="ck_wirings_engage_mode"),
-        sa.ForeignKeyConstraint(["agent_group_id"], ["agent_groups.id"], name="fk_wirings_agent_group_id"),
-        sa.ForeignKeyConstraint(["messaging_group_id"], ["messaging_groups.id"], name="fk_wirings_messaging_group_id"),
         sa.PrimaryKeyConstraint("id", name="pk_wirings"),
         sa.UniqueConstraint("messaging_group_id", "agent_group_id", name="uq_wirings_messaging_group_id_agent_group_id"),
+        sa.CheckConstraint("engage_mode IN ('pattern', 'mention')", name=op.f("ck_wirings_engage_mode")),
+        sa.ForeignKeyConstraint(["messaging_group_id"], ["messaging_groups.id"], name="fk_wirings_messaging_group_id"),
+        sa.ForeignKeyConstraint(["agent_group_id"], ["agent_groups.id"], name="fk_wirings_agent_group_id"),
     )
     op.create_table(
         "workers",

@@ -1,0 +1,182 @@
+"""The engine `claude`, with the real Claude Code against a scripted model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import tempfile
+from pathlib import Path
+
+import anyio
+from miniature import FakeHost, Home
+from nanoclaw_runner.cli import find_claude
+from nanoclaw_runner.frames import Failed, Progress, TurnEnd
+
+U1, U2, U3, U4 = (f"00000000-0000-4000-8000-00000000000{number}" for number in (1, 2, 3, 4))
+SLOW = "!bash python3 -c 'import time; time.sleep(0.7)'; echo slow | tee -a ran"
+
+
+async def shutdown(host: FakeHost) -> None:
+    await host.say('{"type": "shutdown"}')
+
+
+async def test_a_message_is_answered_and_the_conversation_goes_on(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "hello")
+    async with home.worker() as worker:
+        end = await host.until(TurnEnd)
+        assert (end.covered, end.text, end.conversation, end.failure) == ((U1,), "echo: hello", home.conversation, None)
+        assert (end.usage.input_tokens, end.usage.cache_write_tokens, end.usage.model_calls) == (10, 3, 1)
+        await shutdown(host)
+        assert await worker.wait() == 0
+    assert "You are Andy." in json.dumps(host.prompts[0]["system"])
+    await host.push(U2, "again")
+    async with home.worker(worker="w2"):
+        assert (await host.until(TurnEnd, 2)).text == "echo: again"
+    assert "echo: hello" in json.dumps(host.prompts[-1]["messages"])  # it was resumed
+
+
+async def test_tools_run_and_are_told(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!bash pwd; env")
+    async with home.worker():
+        text = (await host.until(TurnEnd)).text
+        await host.push(U2, "!tool mcp__nanoclaw__send_message")
+        assert "claudecode/toolUseId" in (await host.until(TurnEnd, 2)).text
+    assert str(home.workspace) in text
+    assert "ANTHROPIC_API_KEY=nanoclaw-placeholder" in text
+    assert "s3cret" not in text
+    assert [frame.note for frame in host.of(Progress)] == ["Bash: pwd; env", "send_message"]
+
+
+async def test_the_tools_that_need_a_person_or_the_internet_are_not_offered(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "hello")
+    async with home.worker():
+        await host.until(TurnEnd)
+    offered = json.dumps(host.prompts[0])
+    assert "Bash" in offered
+    for name in ("WebFetch", "WebSearch", "CronCreate", "ExitWorktree"):
+        assert f'"{name}"' not in offered
+
+
+async def test_a_refusal_of_the_model_is_a_failure_and_the_next_message_works(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!status 402")
+    async with home.worker():
+        end = await host.until(TurnEnd)
+        assert (end.covered, end.text, end.failure.kind, end.failure.status) == ((U1,), "", "model", 402)
+        assert end.failure.detail == "API Error: 402 scripted refusal"
+
+
+async def test_a_message_during_a_tool_call_is_folded_into_the_turn(home: Home, host: FakeHost) -> None:
+    await host.push(U1, SLOW)
+    async with home.worker():
+        await host.until(Progress)
+        await host.push(U2, "and this")
+        assert (await host.until(TurnEnd)).covered == (U1, U2)
+
+
+async def test_an_interrupt_stops_the_turn_and_keeps_what_waits(home: Home, host: FakeHost) -> None:
+    await host.push(U1, SLOW)
+    async with home.worker():
+        await host.until(Progress)
+        await host.push(U2, "the next")
+        await host.say('{"type": "interrupt"}')
+        first, second = await host.until(TurnEnd), await host.until(TurnEnd, 2)
+    assert (first.covered, first.failure.kind) == ((U1,), "interrupted")
+    assert second.covered == (U2,)
+    assert "the next" in second.text
+
+
+async def test_a_turn_that_was_killed_is_answered_once_by_the_successor(home: Home, host: FakeHost) -> None:
+    await host.push(U1, SLOW)
+    async with home.worker():
+        await host.until(Progress)
+        await host.push(U2, "only queued")
+    async with home.worker(worker="w2"):
+        await host.until(TurnEnd)
+        await host.push(U3, "after")
+        await host.until(TurnEnd, 2)
+    ends = [end.covered for end in host.of(TurnEnd)]
+    assert [uuid for covered in ends for uuid in covered] == [U1, U2, U3]
+    assert (home.workspace / "ran").read_text() == "slow\n"
+
+
+async def test_a_turn_that_ended_without_being_told_is_answered_from_the_transcript(home: Home, host: FakeHost) -> None:
+    host.acks = False
+    await host.push(U1, SLOW)
+    async with home.worker():
+        await host.until(Progress)
+        await host.push(U2, "folded")
+        told = await host.until(TurnEnd)
+    (home.state / ".nanoclaw" / "spool.jsonl").unlink()
+    asked = len(host.prompts)
+    host.acks = True
+    async with home.worker(worker="w2"):
+        end = await host.until(TurnEnd, 2)
+        await host.push(U3, "after")
+        await host.until(TurnEnd, 3)
+    assert (end.covered, end.text, end.failure) == ((U1, U2), told.text, None)
+    assert len(host.of(TurnEnd)) == 3
+    assert len(host.prompts) == asked + 1
+
+
+async def test_a_cut_turn_that_may_not_be_taken_up_again_is_a_failure(home: Home, host: FakeHost) -> None:
+    await host.push(U1, SLOW)
+    async with home.worker():
+        await host.until(Progress)
+    options = {"conversation": home.conversation, "instructions": "", "model": None, "resume_interrupted": False}
+    async with home.worker(worker="w2", options=options):
+        end = await host.until(TurnEnd)
+        await host.push(U2, "next")
+        assert (await host.until(TurnEnd, 2)).covered == (U2,)
+    assert (end.covered, end.failure.kind) == ((U1,), "engine")
+
+
+async def test_a_host_that_restarts_in_mid_turn_gets_the_answer(home: Home) -> None:
+    host = FakeHost(home.socket)
+    async with home.worker():
+        async with host.up():
+            await host.push(U1, SLOW)
+            await host.until(Progress)
+        await anyio.sleep(1.0)  # the tool ends meanwhile, and the engine's next call is held
+        async with host.up():
+            assert (await host.until(TurnEnd)).text == 'result: "slow"'
+
+
+async def test_the_death_of_claude_code_is_told_with_its_last_words(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!hang")
+    with tempfile.TemporaryFile() as errors:
+        async with home.worker(errors=errors) as worker:
+            with anyio.fail_after(10):
+                while not host.prompts:
+                    await anyio.sleep(0.01)
+            os.kill(claude_below(worker.pid), signal.SIGKILL)
+            assert (await host.until(Failed)).detail.startswith("Claude Code ended with code -9")
+            assert await worker.wait() == 1
+
+
+async def test_a_conversation_that_cannot_start_is_told(home: Home, host: FakeHost) -> None:
+    options = {"conversation": home.conversation, "instructions": "", "model": None, "resume_interrupted": True}
+    broken = home.state / ".claude" / "projects" / "-x" / f"{home.conversation}.jsonl"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("garbage\n")
+    async with home.worker(options=options) as worker:
+        assert "Claude Code ended" in (await host.until(Failed)).detail
+        assert await worker.wait() == 1
+
+
+async def test_no_conversation_without_a_uuid(home: Home, host: FakeHost) -> None:
+    async with home.worker(options={"conversation": "../../etc"}):
+        assert (await host.until(Failed)).detail == "Misfit: options.conversation must be a UUID"
+
+
+def test_the_program_is_the_one_that_the_sdk_brings() -> None:
+    program, version = find_claude()
+    assert program.name == "claude"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+
+
+def claude_below(pid: int) -> int:
+    """The process id of the Claude Code that a worker started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0])

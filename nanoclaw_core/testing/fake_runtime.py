@@ -1,0 +1,251 @@
+"""A container runtime without containers: each worker is a process on this machine that runs the real runner.
+
+For fast tests only, and never offered to users: nothing is isolated here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Final, Self
+
+import anyio
+from anyio.abc import Process, TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, RuntimeUnavailable
+from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState, Mount
+
+MAX_OUTPUT: Final = 256 * 1024  # bytes kept of each container
+_HERE: Final = Path(__file__).parent.parent
+
+
+class FakeRuntime:
+    """Implements `Runtime`. Use it as an async context manager: leaving it kills what still runs.
+
+    Knobs for tests: `unavailable` makes every method raise, and breaks the watches; `crash_at_start` makes every container
+    end at once with code 1; `images` are the tags that exist; `build_failure` is the reason the next builds fail for.
+    `engine` is the engine that every worker runs instead of the one it was launched for (None: that one).
+    """
+
+    def __init__(self, *, engine: str | None = "plain") -> None:
+        self.engine = engine
+        self.crash_at_start = False
+        self.specs: list[ContainerSpec] = []
+        self.images: set[str] = set()
+        self.built: list[BuildContext] = []
+        self.imported: list[tuple[str, str]] = []
+        self.build_failure: str | None = None
+        self._unavailable = False
+        self._containers: dict[str, _Container] = {}
+        self._watches: set[MemoryObjectSendStream[ContainerState]] = set()
+        self._numbers = count(1)
+        self._stack = AsyncExitStack()
+        self._group: TaskGroup
+
+    async def __aenter__(self) -> Self:
+        self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for container in self._containers.values():
+            container.signal(signal.SIGKILL)
+        for stream in list(self._watches):
+            stream.close()
+        with anyio.CancelScope(shield=True):
+            for container in self._containers.values():
+                await container.ended.wait()
+        self._group.cancel_scope.cancel()
+        await self._stack.aclose()
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether the runtime plays dead."""
+        return self._unavailable
+
+    @unavailable.setter
+    def unavailable(self, value: bool) -> None:
+        self._unavailable = value
+        if value:
+            for stream in list(self._watches):
+                stream.close()
+
+    def kill(self, container_id: str) -> None:
+        """SIGKILL to everything in a container, as the kernel does when memory runs out."""
+        self._containers[container_id].signal(signal.SIGKILL)
+
+    async def check(self) -> str:
+        """See `Runtime`."""
+        self._check()
+        return "fake runtime 1"
+
+    async def start(self, spec: ContainerSpec, first_line: bytes) -> str:
+        """See `Runtime`: the paths in the launch document become those of the mounts' sources."""
+        self._check()
+        self.specs.append(spec)
+        argv = (
+            [sys.executable, "-c", "raise SystemExit(1)"] if self.crash_at_start else [sys.executable, "-m", "nanoclaw_runner"]
+        )
+        document = on_this_machine(first_line, spec.mounts, self.engine)
+        try:
+            process = await anyio.open_process(
+                argv,
+                cwd=json.loads(document)["workspace"],
+                env={"PATH": os.defpath, **spec.environment, "PYTHONPATH": str(runner_folder())},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ContainerFailed(spec.name, str(error)) from error
+        container_id = f"fake-{next(self._numbers)}"
+        state = ContainerState(id=container_id, name=spec.name, labels=dict(spec.labels), running=True)
+        container = self._containers[container_id] = _Container(process, state)
+        self._group.start_soon(self._attend, container, name=spec.name)
+        await container.write(document)
+        return container_id
+
+    async def stop(self, container_id: str, grace: float) -> None:
+        """See `Runtime`."""
+        self._check()
+        if container := self._containers.get(container_id):
+            container.signal(signal.SIGTERM)
+            with anyio.move_on_after(grace):
+                await container.ended.wait()
+            container.signal(signal.SIGKILL)
+            await container.ended.wait()
+
+    async def remove(self, container_id: str) -> None:
+        """See `Runtime`."""
+        self._check()
+        if (container := self._containers.get(container_id)) and container.ended.is_set():
+            del self._containers[container_id]
+
+    async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
+        """See `Runtime`."""
+        self._check()
+        return [one.state for one in self._containers.values() if labels.items() <= one.state.labels.items()]
+
+    async def output(self, container_id: str, limit: int) -> bytes:
+        """See `Runtime`."""
+        self._check()
+        container = self._containers.get(container_id)
+        return bytes(container.output[-limit:]) if container and limit > 0 else b""
+
+    async def watch(self, labels: Mapping[str, str]) -> AsyncIterator[ContainerState | None]:
+        """See `Runtime`."""
+        self._check()
+        send, receive = anyio.create_memory_object_stream[ContainerState](1000)
+        self._watches.add(send)
+        try:
+            async with receive:
+                yield None
+                async for state in receive:
+                    if labels.items() <= state.labels.items():
+                        yield state
+        finally:
+            self._watches.discard(send)
+            send.close()
+        self._check()
+        raise RuntimeUnavailable("fake", "the connection was closed")
+
+    async def has_image(self, tag: str) -> bool:
+        """See `Runtime`."""
+        self._check()
+        return tag in self.images
+
+    async def build_image(self, context: BuildContext, report: Callable[[str], None]) -> None:
+        """See `Runtime`."""
+        self._check()
+        self.built.append(context)
+        report("Step 1/1 : FROM scratch")
+        if self.build_failure is not None:
+            raise ImageBuildFailed(context.tag, self.build_failure)
+        self.images.add(context.tag)
+
+    async def import_image(self, tag: str, archive: str) -> None:
+        """See `Runtime`."""
+        self._check()
+        self.imported.append((tag, archive))
+        self.images.add(tag)
+
+    def _check(self) -> None:
+        if self._unavailable:
+            raise RuntimeUnavailable("fake", "a test switched it off")
+
+    async def _attend(self, container: _Container) -> None:
+        """Keep the output, and tell the watches when the container ends."""
+        await container.live()
+        for stream in list(self._watches):
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await stream.send(container.state)
+
+
+class _Container:
+    """One process group."""
+
+    def __init__(self, process: Process, state: ContainerState) -> None:
+        self._process = process
+        self.state = state
+        self.output = bytearray()
+        self.ended = anyio.Event()
+
+    async def write(self, document: bytes) -> None:
+        """Give it its standard input; one that is dead already does not read it."""
+        assert self._process.stdin is not None
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._process.stdin.send(document)
+        await self._process.stdin.aclose()
+
+    async def live(self) -> None:
+        """Return when it has ended."""
+        assert self._process.stdout is not None
+        async with self._process, anyio.create_task_group() as group:
+            group.start_soon(self._keep_output, name="output")
+            code = await self._process.wait()
+            self.signal(signal.SIGKILL)  # a container's other processes end with its first
+        self.state = replace(self.state, running=False, exit_code=code if code >= 0 else 128 - code)
+        self.ended.set()
+
+    async def _keep_output(self) -> None:
+        assert self._process.stdout is not None
+        async for chunk in self._process.stdout:
+            self.output += chunk
+            del self.output[:-MAX_OUTPUT]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group, which may be gone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+def runner_folder() -> Path:
+    """Where the package `nanoclaw_runner` is: in the repository, or packed into the installed core."""
+    folders = (_HERE.parent / "container" / "runner", _HERE / "_container" / "runner")
+    return next(folder for folder in folders if (folder / "nanoclaw_runner").is_dir())
+
+
+def on_this_machine(first_line: bytes, mounts: tuple[Mount, ...], engine: str | None) -> bytes:
+    """The launch document with the container's paths replaced by the host's."""
+    document = json.loads(first_line)
+    for name in ("socket", "workspace", "state"):
+        document[name] = _source(document[name], mounts)
+    document["engine"] = engine or document["engine"]
+    return json.dumps(document).encode() + b"\n"
+
+
+def _source(target: str, mounts: tuple[Mount, ...]) -> str:
+    path = PurePosixPath(target)
+    for mount in sorted(mounts, key=lambda mount: len(mount.target), reverse=True):
+        if path.is_relative_to(mount.target):
+            return str(mount.source / path.relative_to(mount.target))
+    raise ContainerFailed(target, "no mount holds this path")

@@ -1,0 +1,185 @@
+"""Delivery: order, retries, and the end of what cannot be sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from nanoclaw_core.delivery.queue import Delivery
+from nanoclaw_core.errors import OutcomeUnknown, Refused, TryLater
+from nanoclaw_core.mailbox import NewOutbound
+from nanoclaw_core.models import Address, Capabilities, Event
+from nanoclaw_core.ports import Channel
+from nanoclaw_core.store import sessions
+from nanoclaw_core.testing import FakeChannel
+from tests.house import CHAT, House, open_house
+
+
+@pytest.fixture
+async def house(nanoclaw_home: Path) -> AsyncIterator[House]:
+    async with open_house(nanoclaw_home) as house:
+        yield house
+
+
+class Post:
+    """A running delivery, and what it told."""
+
+    def __init__(self, house: House, channels: dict[str, Channel]) -> None:
+        self.house = house
+        self.told: list[Event] = []
+        self.delivery = Delivery(house.database, house.mailboxes, channels, house.clock, self.told.append)
+
+    async def put(self, *texts: str, to: Address = CHAT) -> None:
+        for text in texts:
+            await self.house.mailbox.add_outbound(f"key-{text}", NewOutbound(to=to, text=text))
+        self.delivery.wake(self.house.session.id)
+
+    async def until_nothing_is_due(self) -> None:
+        while await self.house.mailbox.due():
+            await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def post(house: House, *channels: FakeChannel) -> AsyncIterator[Post]:
+    office = Post(house, {channel.name: channel for channel in channels})
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(lambda task_status: office.delivery.run(task_status))
+            yield office
+            tasks.cancel_scope.cancel()
+
+
+async def test_rows_are_sent_in_their_order(house: House, nanoclaw_channel: FakeChannel) -> None:
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("one", "two", "three")
+        assert [message.text for message in await nanoclaw_channel.sent(3)] == ["one", "two", "three"]
+
+
+async def test_a_long_row_is_sent_in_parts(house: House) -> None:
+    channel = FakeChannel(capabilities=Capabilities(max_length=64))
+    async with post(house, channel) as office:
+        await office.put("word " * 40)
+        await office.until_nothing_is_due()
+    assert "".join(message.text for message in channel.outbox).replace(" ", "") == "word" * 40
+    assert len({message.key for message in channel.outbox}) == len(channel.outbox) > 1
+
+
+async def test_a_row_that_must_wait_is_tried_again_and_keeps_its_place(house: House, nanoclaw_channel: FakeChannel) -> None:
+    nanoclaw_channel.fail_next(TryLater("rate limit", after=30))
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("one", "two")
+        await nanoclaw_channel.tried(1)
+        await house.clock.asleep()
+        await house.clock.advance(29)
+        assert len(nanoclaw_channel.attempts) == 1
+        await house.clock.advance(1)
+        assert [message.text for message in await nanoclaw_channel.sent(2)] == ["one", "two"]
+
+
+async def test_a_waiting_chat_holds_up_no_other_chat(house: House, nanoclaw_channel: FakeChannel) -> None:
+    nanoclaw_channel.fail_next(TryLater("away", after=3600))
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("stuck")
+        await nanoclaw_channel.tried(1)
+        await office.put("free", to=replace(CHAT, chat="chat-2"))
+        assert [message.text for message in await nanoclaw_channel.sent(1)] == ["free"]
+
+
+async def test_a_chat_that_can_be_reached_again_is_tried_at_once(house: House, nanoclaw_channel: FakeChannel) -> None:
+    nanoclaw_channel.fail_next(TryLater("away", after=3600))
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("hello")
+        await house.clock.asleep()
+        office.delivery.wake_chat("fake", CHAT.chat)
+        assert [message.text for message in await nanoclaw_channel.sent(1)] == ["hello"]
+
+
+async def test_an_error_that_an_idempotent_channel_did_not_foresee_is_tried_again(house: House) -> None:
+    channel = FakeChannel(capabilities=Capabilities(idempotent_send=True))
+    channel.fail_next(RuntimeError("a bug in the plugin"))
+    async with post(house, channel) as office:
+        await office.put("hello")
+        await house.clock.asleep()
+        await house.clock.advance(1)
+        assert [message.text for message in await channel.sent(1)] == ["hello"]
+
+
+async def test_a_refused_row_is_reported_and_the_next_one_goes_on(house: House, nanoclaw_channel: FakeChannel) -> None:
+    nanoclaw_channel.fail_next(Refused("the chat is gone"))
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("one", "two")
+        assert [message.text for message in await nanoclaw_channel.sent(1)] == ["two"]
+        await office.until_nothing_is_due()
+    assert [(event.name, event.data["reason"]) for event in office.told if event.name == "delivery.failed"] == [
+        ("delivery.failed", "the chat is gone")
+    ]
+
+
+async def test_after_the_deadline_a_row_is_given_up_visibly(house: House, nanoclaw_channel: FakeChannel) -> None:
+    nanoclaw_channel.fail_next(*[TryLater("down", after=40 * 3600)] * 2)
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("late")
+        for count in (1, 2):
+            await nanoclaw_channel.tried(count)
+            await house.clock.asleep()
+            await house.clock.advance(40 * 3600)
+        nanoclaw_channel.fail_next(TryLater("down"))
+        await office.until_nothing_is_due()
+    assert "gave up after 72 hours" in office.told[-1].data["reason"]
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("connection lost"), RuntimeError("a bug in the plugin")])
+async def test_a_part_of_unknown_fate_is_not_repeated_but_said(
+    house: House, nanoclaw_channel: FakeChannel, error: Exception
+) -> None:
+    nanoclaw_channel.fail_next(error)
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("perhaps")
+        sent = await nanoclaw_channel.sent(1)
+    assert "may not have arrived" in sent[0].text
+    assert [message.text for message in nanoclaw_channel.attempts].count("perhaps") == 1
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_after_a_crash_in_mid_send_only_an_idempotent_channel_repeats(house: House, idempotent: bool) -> None:
+    channel = FakeChannel(capabilities=Capabilities(idempotent_send=idempotent))
+    await house.mailbox.add_outbound("k", NewOutbound(to=CHAT, text="hello"))
+    await house.mailbox.sending((await house.mailbox.due())[0].seq, 0)  # and then the host dies
+    async with post(house, channel) as office:
+        office.delivery.wake(house.session.id)
+        sent = await channel.sent(1)
+    assert (sent[0].text == "hello") is idempotent
+
+
+async def test_a_channel_that_hangs_is_given_up_after_a_minute(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(FakeChannel):
+        async def send(self, message: object) -> object:  # type: ignore[override]
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    monkeypatch.setattr("nanoclaw_core.delivery.queue.SEND_TIMEOUT", 0.01)
+    async with post(house, Hanging()) as office:
+        await office.put("hello")
+        while not office.told:
+            await anyio.lowlevel.checkpoint()
+    assert "no answer within" in office.told[0].data["reason"]
+
+
+async def test_a_row_for_a_channel_that_is_not_running_waits(house: House) -> None:
+    async with post(house) as office:
+        await office.put("hello")
+        await house.clock.asleep()
+    assert [row.text for row in await house.mailbox.due()] == ["hello"]
+
+
+async def test_a_session_with_nothing_left_is_settled(house: House, nanoclaw_channel: FakeChannel) -> None:
+    async with post(house, nanoclaw_channel) as office:
+        await office.put("bye")
+        while await house.database.read(sessions.attention):
+            await anyio.lowlevel.checkpoint()
+    assert nanoclaw_channel.outbox[0].text == "bye"

@@ -1,0 +1,142 @@
+"""What the documentation shows is run: every example, in docstrings and on pages, works as printed."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import random
+import re
+import sys
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pluggy
+import pytest
+
+from nanoclaw_core import hookspecs
+from nanoclaw_core.models import Event
+from nanoclaw_core.plugins import PluginState, load
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+HOOKS = [name for name in vars(hookspecs) if name.startswith("nanoclaw_")]
+VOCABULARY = ("errors", "models", "ports", "hookspecs")
+
+
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    """The fenced blocks of a page in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def example_of(hook: str) -> str:
+    (block,) = (block for block in blocks("python") if f"def {hook}(" in block)
+    return block
+
+
+def plugin_from(source: str, name: str) -> ModuleType:
+    module = ModuleType(name)
+    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # running the documentation is the point
+    return module
+
+
+# --- docstrings -----------------------------------------------------------------------------------------------------------
+
+
+def namespace() -> dict[str, Any]:
+    """Every name that the examples take for granted: the vocabulary, the modules they use, and the plugins they imagine."""
+    names: dict[str, Any] = {}
+    for module in VOCABULARY:
+        names |= vars(import_module(f"nanoclaw_core.{module}"))
+
+    class Imagined: ...
+
+    async def roll(call: object, parameters: object) -> str:
+        return "You rolled a 4."
+
+    imagined = {"Parrot": Imagined, "Silent": Imagined, "Podman": Imagined, "RollDice": Imagined, "roll": roll}
+    return names | imagined | {"random": random, "anyio": anyio, "dataclass": dataclass, "counts": Counter()}
+
+
+@pytest.mark.parametrize("module", VOCABULARY)
+def test_the_examples_in_the_vocabulary_run(module: str) -> None:
+    tests = doctest.DocTestFinder(exclude_empty=True).find(import_module(f"nanoclaw_core.{module}"), extraglobs=namespace())
+    printed: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in tests:
+        runner.run(test, out=printed.append)
+    assert not runner.failures, "".join(printed)
+    assert runner.tries, f"{module} has no example"
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_of_each_hook_implements_it(hook: str) -> None:
+    example = doctest.script_from_examples(inspect.getdoc(getattr(hookspecs, hook)) or "")
+    names = namespace()
+    exec(example, names)  # noqa: S102
+    manager = pluggy.PluginManager("nanoclaw")
+    manager.add_hookspecs(hookspecs)
+    module = ModuleType("example")
+    setattr(module, hook, names[hook])
+    manager.register(module)
+    assert [caller.name for caller in manager.get_hookcallers(module) or ()] == [hook]
+
+
+# --- docs/plugins.md --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "nanoclaw_event"])
+def test_the_page_has_a_whole_plugin_for_each_hook_that_offers(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "example", plugin_from(example_of(hook), "example"))
+    (status,) = (status for status in load([], ["example"]).statuses if status.name == "example")
+    assert len(status.offers) == 1
+
+
+def test_the_plugin_that_hears_events_on_the_page_hears_them() -> None:
+    plugin = plugin_from(example_of("nanoclaw_event"), "ear")
+    plugin.nanoclaw_event(Event(name="turn.ended", at=0.0, data={}))
+    assert plugin.seen == {"turn.ended": 1}
+
+
+async def test_the_action_on_the_page_answers() -> None:
+    plugin = plugin_from(example_of("nanoclaw_actions"), "dice")
+    assert (await plugin.roll(None, plugin.RollDice(sides=2))).startswith("You rolled a ")
+
+
+def test_the_channel_on_the_page_keeps_the_contract_with_the_tests_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nanoclaw_folder.py").write_text(example_of("nanoclaw_channels"))
+    (tmp_path / "test_folder.py").write_text(next(block for block in blocks("python") if "class TestFolder" in block))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_folder.py"]
+    assert pytest.main(options) == pytest.ExitCode.OK
+
+
+def test_the_project_file_on_the_page_is_whole() -> None:
+    (block,) = blocks("toml")
+    project = tomllib.loads(block)["project"]
+    assert project["entry-points"]["nanoclaw"] == {"dice": "nanoclaw_dice"}
+
+
+def test_the_page_speaks_of_every_hook_and_fixture() -> None:
+    from nanoclaw_core.testing import pytest_plugin
+
+    fixtures = [name for name in vars(pytest_plugin) if name.startswith("nanoclaw_")]
+    assert [name for name in [*HOOKS, *fixtures] if name not in PAGE] == []
+
+
+def test_a_plugin_can_be_in_every_state_that_the_page_and_the_list_know() -> None:
+    assert {state.value for state in PluginState} == {"builtin", "enabled", "available", "broken", "missing"}
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
