@@ -28,7 +28,17 @@ from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits, SetupField
 from nanoclaw_core.plugins import Plugins, load, log_call
-from nanoclaw_core.ports import Channel, ChannelContext, ChannelFactory, Clock, Provider, ProviderContext, Runtime, Wake
+from nanoclaw_core.ports import (
+    Channel,
+    ChannelContext,
+    ChannelFactory,
+    Clock,
+    ClosingProvider,
+    Provider,
+    ProviderContext,
+    Runtime,
+    Wake,
+)
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
@@ -68,6 +78,8 @@ async def open_host(settings: Settings, *, clock: Clock | None = None, runtime: 
         database = await stack.enter_async_context(open_database(home / "nanoclaw.db", backups=home / "backups"))
         host = await _Builder(settings, plugins, database, runtime, clock or SystemClock()).build()
         stack.push_async_callback(host.mailboxes.close)
+        if isinstance(host.provider, ClosingProvider):
+            stack.push_async_callback(host.provider.aclose)
         await stack.enter_async_context(host.gateway)
         yield host
 
@@ -133,7 +145,8 @@ class _Builder:
             journal=journal,
             channels=channels,
             healths=healths,
-            provider=provider_name,
+            provider=provider,
+            provider_name=provider_name,
             notices=notices,
         )
         return host
@@ -226,7 +239,8 @@ class Host:
     journal: Journal
     channels: Mapping[str, Channel]
     healths: Mapping[str, Health]
-    provider: str
+    provider: Provider
+    provider_name: str
     notices: list[str]
     _began: float = field(default_factory=time.time)
     _image_state: str = "not asked yet"
@@ -287,7 +301,7 @@ class Host:
     def greeting(self) -> list[str]:
         """What a person who opens a chat should know, a line each."""
         lines = list(self.notices)
-        if self.provider == DEMO:
+        if self.provider_name == DEMO:
             lines.append("No credential is set, so the demo provider answers. Set ANTHROPIC_API_KEY to talk to Claude.")
         return lines
 
@@ -309,7 +323,7 @@ class Host:
             "pid": os.getpid(),
             "uptime": time.time() - self._began,
             "home": str(self.settings.home),
-            "provider": {"name": self.provider, "demo": self.provider == DEMO},
+            "provider": {"name": self.provider_name, "demo": self.provider_name == DEMO},
             "image": {"name": self._image_tag or "worker image", "state": self._image_state},
             "channels": [asdict(health) for health in self.healths.values()],
             "agents": [{"name": each.name, "folder": each.folder, "main": each.is_main} for each in groups],

@@ -159,6 +159,14 @@ class Provider(Protocol):
         """The ids of the models that can be asked for, the default first; empty when unknown."""
 
 
+@runtime_checkable
+class ClosingProvider(Protocol):
+    """A provider that holds connections."""
+
+    async def aclose(self) -> None:
+        """Let go of them; the host ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderContext:
     """What a provider factory gets: the values of its manifest's variables, and `warn` for one line to the operator.

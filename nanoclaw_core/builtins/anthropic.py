@@ -76,4 +76,4 @@ def _upstream(context: ProviderContext, headers: dict[str, str]) -> HttpUpstream
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise SettingInvalid(BASE_URL, base_url, "an address such as https://api.anthropic.com")
-    return HttpUpstream(base_url, headers, refuse_real=context.refuse_real_models)
+    return HttpUpstream(base_url, headers, silence=context.silence, refuse_real=context.refuse_real_models)

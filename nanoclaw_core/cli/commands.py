@@ -74,7 +74,8 @@ def chat(once: str | None, agent: str | None) -> int:
 def serve(log_file: Path | None) -> int:
     """Run the host in the foreground.
 
-    It runs until ctrl-C, SIGTERM or `nanoclaw stop`; a second ctrl-C ends it at once. Prints one line when it is ready. The log goes to standard error: for people on a terminal, as JSON lines otherwise.
+    It runs until ctrl-C, SIGTERM or `nanoclaw stop`; a second ctrl-C ends it at once. Prints one line when it is ready. The log
+    goes to standard error: for people on a terminal, as JSON lines otherwise.
     """
     from nanoclaw_core.cli.serve import run
 

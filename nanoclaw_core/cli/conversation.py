@@ -66,8 +66,10 @@ class Conversation:
                 try:
                     async with connect(self._home) as client:
                         await self._open(client, is_again=is_open)
-                        is_open, patience.deadline = True, math.inf
-                        task_status.started()
+                        patience.deadline = math.inf
+                        if not is_open:
+                            is_open = True
+                            task_status.started()
                         await self._show(client)
                 except HostNotRunning:
                     if not is_open:

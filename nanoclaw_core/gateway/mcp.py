@@ -22,6 +22,7 @@ from nanoclaw_core.gateway.courtesy import finish
 from nanoclaw_core.gateway.refusals import read_body
 from nanoclaw_core.models import WorkerIdentity, clean_text
 from nanoclaw_core.ports import Action, ActionCall, ActionHosts
+from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
 
@@ -110,11 +111,19 @@ class McpServer:
 
 
 async def _carry_out(action: Action[Any], call: ActionCall, arguments: object) -> Json:
+    results: list[str] = []
+
+    async def handle() -> None:
+        results.append(await action.handler(call, arguments))
+
     try:
-        return _result(await action.handler(call, arguments))
+        failure = await survive(f"action {action.name}", handle(), passing=(NanoClawError,))
     except NanoClawError as error:
         log.info("action.refused", action=action.name, session=call.session_id, reason=type(error).__name__)
         return _result(str(error), is_error=True)
+    if failure:
+        return _result(f"{action.name} broke off on the host; whether it had an effect is not known.", is_error=True)
+    return _result(results[0])
 
 
 def schema_of(parameters: type) -> Json:

@@ -1,9 +1,9 @@
-"""A host without anything behind it: the real control socket and terminal channel, and an agent that answers from a function."""
+"""A host with nothing behind it but the real control socket, the real terminal channel, and a function that answers."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from nanoclaw_core.control import ControlServer, socket_path
 from nanoclaw_core.errors import MessageTooLong, TryLater, UnknownName
 from nanoclaw_core.models import Address, InboundMessage, OutboundMessage, Progress
 
-Answer = Callable[["FakeHost", InboundMessage], Awaitable[None]]
+Answer = Callable[["FakeHost", InboundMessage], Coroutine[Any, Any, None]]
 
 
 async def echo(host: FakeHost, message: InboundMessage) -> None:
@@ -97,7 +97,7 @@ class FakeHost:
     async def serving(self, home: Path, stop: Callable[[], None] | None = None) -> AsyncIterator[FakeHost]:
         async with anyio.create_task_group() as tasks:
 
-            async def receive(message: InboundMessage, _cursor: str | None = None) -> bool:
+            async def receive(message: InboundMessage, cursor: str | None = None) -> bool:
                 if len(message.text.encode()) > 12_000_000:
                     raise MessageTooLong(len(message.text.encode()), 12_000_000)
                 if message.message_id in {known.message_id for known in self.received}:
@@ -118,7 +118,7 @@ class FakeHost:
 async def _main(home: Path) -> None:
     with anyio.CancelScope() as scope:
         async with FakeHost().serving(home, scope.cancel):
-            print("ready", flush=True)
+            print("ready", flush=True)  # noqa: T201
             await anyio.sleep_forever()
 
 

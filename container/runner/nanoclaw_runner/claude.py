@@ -147,6 +147,8 @@ class ClaudeEngine:
         if turn.rerun:
             self._riders.setdefault(turn.uuid, []).append(prompt.uuid)
             return True
+        if prompt.uuid in turn.told:
+            return True
         covered = [prompt.uuid] if turn.told else [*turn.members, prompt.uuid]
         if turn.answer is not None:
             text = "" if turn.told else turn.answer  # several pushes of one turn share one answer
@@ -156,7 +158,7 @@ class ClaudeEngine:
             await reports.turn_failed(
                 covered, kind, detail, status=turn.status, conversation=self._options.conversation, usage={}
             )
-        turn.told = True
+        turn.told.update(covered)
         return True
 
     # --- results ----------------------------------------------------------------------------------------------------------

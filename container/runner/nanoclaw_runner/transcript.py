@@ -31,7 +31,7 @@ class Turn:
     status: int | None = None
     interrupted: bool = False
     rerun: bool = False  # Claude Code will take it up again by itself
-    told: bool = False
+    told: set[str] = field(default_factory=set)  # uuids that were reported again in this life
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -102,6 +102,7 @@ class Desk:
     async def _end(
         self, covered: Sequence[str], text: str, failure: Failure | None, conversation: str, usage: Mapping[str, int]
     ) -> None:
+        self._known.update(covered)
         self._open.difference_update(covered)
         if not self._open:
             self._busy = anyio.Event()
