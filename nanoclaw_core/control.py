@@ -128,7 +128,7 @@ class _Connection:
         self._methods: dict[str, Callable[[Json], Awaitable[Json]]] = {
             "version": self._version,
             "status": self._status,
-            "stop": self._end_host,
+            "stop": self._stop_host,
             "chat.open": self._open,
             "chat.send": self._send,
             "chat.close": self._close,
@@ -163,6 +163,8 @@ class _Connection:
             reply = {"error": _error(_FAILED, str(error), exit_code=error.exit_code)}
         if "id" in request:
             await self._reply({"id": request["id"], **reply})
+        if request["method"] == "stop":
+            self._stop()  # after the reply: it ends this connection too
         return True
 
     async def _call(self, method: str, params: Json) -> Json:
@@ -180,10 +182,9 @@ class _Connection:
     async def _status(self, _params: Json) -> Json:
         return await self._host.status()
 
-    async def _end_host(self, _params: Json) -> Json:
+    async def _stop_host(self, _params: Json) -> Json:
         # This copy of the connection is closed by the end of the process alone: so the client sees when the host is gone.
         os.dup(self._stream.extra(SocketAttribute.raw_socket).fileno())  # noqa: S610 (anyio's extra, not Django's)
-        self._stop()
         return {"pid": os.getpid()}
 
     async def _open(self, params: Json) -> Json:

@@ -92,7 +92,9 @@ class FakeRuntime:
         self._check()
         self.specs.append(spec)
         argv = (
-            [sys.executable, "-c", "raise SystemExit(1)"] if self.crash_at_start else [sys.executable, "-m", "nanoclaw_runner"]
+            [sys.executable, "-c", "raise SystemExit('crashed at start')"]
+            if self.crash_at_start
+            else [sys.executable, "-m", "nanoclaw_runner"]
         )
         document = on_this_machine(first_line, spec.mounts, self.engine)
         try:

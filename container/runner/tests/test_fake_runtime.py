@@ -1,0 +1,137 @@
+"""The fake runtime behaves as `Runtime` promises, with processes for containers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from miniature import FakeHost, Home
+from nanoclaw_runner.frames import Progress, TurnEnd
+
+from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, RuntimeUnavailable
+from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState, Limits, Mount
+from nanoclaw_core.ports import Runtime
+from nanoclaw_core.testing.fake_runtime import FakeRuntime, on_this_machine
+
+LABELS = {"installation": "i1"}
+
+
+def spec(home: Home, **changes: Any) -> ContainerSpec:
+    values: dict[str, Any] = {
+        "name": "andy",
+        "image": "i",
+        "argv": (),
+        "user": "1:1",
+        "mounts": (
+            Mount(source=home.folder, target="/nanoclaw/sockets"),
+            Mount(source=home.workspace, target="/workspace", read_only=False),
+            Mount(source=home.state, target="/home/agent", read_only=False),
+        ),
+        "environment": {"TZ": "UTC"},
+        "labels": LABELS,
+        "limits": Limits(memory=1, cpus=1, pids=1, tmp=1),
+    }
+    return ContainerSpec(**{**values, **changes})
+
+
+def document(home: Home) -> bytes:
+    return home.document(socket="/nanoclaw/sockets/g.sock", workspace="/workspace", state="/home/agent")
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[FakeRuntime]:
+    with anyio.fail_after(20):
+        async with FakeRuntime() as fake:
+            yield fake
+
+
+async def next_end(events: AsyncIterator[ContainerState | None]) -> ContainerState:
+    async for state in events:
+        if state is not None:
+            return state
+    raise AssertionError("the watch ended")
+
+
+def test_it_keeps_the_port() -> None:
+    kept: Runtime = FakeRuntime()
+    assert kept
+
+
+async def test_a_container_runs_the_real_runner(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    await host.push("u1", "hello")
+    container = await runtime.start(spec(home), document(home))
+    assert (await host.until(TurnEnd)).text == "echo: hello"
+    (state,) = await runtime.containers(LABELS)
+    assert (state.id, state.name, state.running) == (container, "andy", True)
+    assert await runtime.containers({"installation": "other"}) == []
+    assert runtime.specs[0].name == "andy"
+
+
+async def test_a_stopped_container_ends_in_order_and_can_be_removed(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    await host.push("u1", "hello")
+    container = await runtime.start(spec(home), document(home))
+    await host.until(TurnEnd)
+    await runtime.stop(container, 5)
+    (state,) = await runtime.containers({})
+    assert (state.running, state.exit_code) == (False, 0)
+    await runtime.remove(container)
+    await runtime.remove(container)
+    assert await runtime.containers({}) == []
+
+
+async def test_a_killed_container_is_seen_by_the_watch(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    await host.push("u1", "!bash sleep 60")
+    events = runtime.watch(LABELS)
+    assert await anext(events) is None
+    container = await runtime.start(spec(home), document(home))
+    await host.until(Progress)
+    runtime.kill(container)
+    state = await next_end(events)
+    assert (state.id, state.exit_code) == (container, 137)
+    await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+
+async def test_a_container_that_crashes_at_start_leaves_its_output(home: Home, runtime: FakeRuntime) -> None:
+    runtime.crash_at_start = True
+    events = runtime.watch(LABELS)
+    assert await anext(events) is None
+    container = await runtime.start(spec(home), document(home))
+    assert (await next_end(events)).exit_code == 1
+    assert b"crashed" in await runtime.output(container, 1000)
+    await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+
+async def test_an_unavailable_runtime_refuses_everything_and_breaks_its_watches(home: Home, runtime: FakeRuntime) -> None:
+    events = runtime.watch({})
+    assert await anext(events) is None
+    runtime.unavailable = True
+    with pytest.raises(RuntimeUnavailable):
+        await anext(events)
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.start(spec(home), document(home))
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.check()
+    runtime.unavailable = False
+    assert await runtime.check() == "fake runtime 1"
+
+
+async def test_images_are_recorded(runtime: FakeRuntime) -> None:
+    context = BuildContext(tag="t1", archive=b"", arguments={})
+    runtime.build_failure = "no space left"
+    with pytest.raises(ImageBuildFailed, match="no space left"):
+        await runtime.build_image(context, print)
+    assert not await runtime.has_image("t1")
+    runtime.build_failure = None
+    await runtime.build_image(context, print)
+    assert await runtime.has_image("t1")
+    assert runtime.built == [context, context]
+
+
+def test_a_path_that_no_mount_holds_is_refused() -> None:
+    line = json.dumps({"socket": "/elsewhere", "workspace": "/workspace", "state": "/s", "engine": "claude"}).encode()
+    with pytest.raises(ContainerFailed, match="no mount holds this path"):
+        on_this_machine(line, (Mount(source=Path("/x"), target="/workspace"),), "plain")
