@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from nanoclaw_core import __version__
 from nanoclaw_core.errors import HomeUnusable, NanoClawError
@@ -64,6 +64,10 @@ class ControlledHost(Protocol):
         """What a person who opens a chat should know, a line each."""
 
 
+class LineTooLong(Exception):
+    """The other side does not speak the protocol."""
+
+
 class _Invalid(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -96,7 +100,7 @@ class ControlServer:
         from nanoclaw_core.supervise import survive  # here, because clients need no log
 
         async with stream:
-            await survive("control connection", _Connection(stream, self._host, self._stop).run())
+            await survive("control connection", _Connection(LineStream(stream), self._host, self._stop).run())
 
 
 def _bind(path: Path) -> socket.socket:
@@ -117,10 +121,8 @@ def _bind(path: Path) -> socket.socket:
 class _Connection:
     """One client, its requests answered one after the other, and the chat it has open."""
 
-    def __init__(self, stream: ByteStream, host: ControlledHost, stop: Callable[[], None]) -> None:
-        self._stream = stream
-        self._lines = BufferedByteReceiveStream(stream)
-        self._writing = anyio.Lock()
+    def __init__(self, lines: LineStream, host: ControlledHost, stop: Callable[[], None]) -> None:
+        self._lines = lines
         self._host = host
         self._stop = stop
         self._chat: str | None = None
@@ -138,13 +140,11 @@ class _Connection:
     async def run(self) -> None:
         async with anyio.create_task_group() as self._tasks:
             try:
-                while await self._answer(await self._lines.receive_until(b"\n", LINE_LIMIT)):
+                while (line := await self._lines.read()) is not None and await self._answer(line):
                     pass
-            except anyio.DelimiterNotFound:
-                await self._reply(
-                    {"id": None, "error": _error(_INVALID_REQUEST, f"a line is longer than {LINE_LIMIT:,} bytes")}
-                )
-            except (anyio.IncompleteRead, anyio.BrokenResourceError):
+            except LineTooLong as error:
+                await self._reply({"id": None, "error": _error(_INVALID_REQUEST, str(error))})
+            except ConnectionError:
                 pass  # the client left
             self._tasks.cancel_scope.cancel()
 
@@ -173,8 +173,7 @@ class _Connection:
         return await self._methods[method](params)
 
     async def _reply(self, message: Json) -> None:
-        async with self._writing:
-            await self._stream.send(encode(message))
+        await self._lines.write(encode(message))
 
     async def _version(self, _params: Json) -> Json:
         return {"version": __version__, "pid": os.getpid()}
@@ -184,7 +183,7 @@ class _Connection:
 
     async def _stop_host(self, _params: Json) -> Json:
         # This copy of the connection is closed by the end of the process alone: so the client sees when the host is gone.
-        os.dup(self._stream.extra(SocketAttribute.raw_socket).fileno())  # noqa: S610 (anyio's extra, not Django's)
+        os.dup(self._lines.socket.fileno())
         return {"pid": os.getpid()}
 
     async def _open(self, params: Json) -> Json:
@@ -217,7 +216,7 @@ class _Connection:
             try:
                 async for number, update in viewer:
                     await self._reply(_notification(number, update))
-            except anyio.BrokenResourceError:
+            except ConnectionError:
                 pass  # the client left
             if viewer is self._viewer:
                 self._tasks.cancel_scope.cancel()
@@ -249,6 +248,53 @@ def _error(code: int, message: str, exit_code: int = 1) -> Json:
 def _notification(number: int, update: Update) -> Json:
     kind = {"Said": "message", "Working": "working", "Settled": "settled", "Notice": "notice"}[type(update).__name__]
     return {"method": f"chat.{kind}", "params": {"number": number, **asdict(update)}}
+
+
+class LineStream:
+    """JSON objects over a Unix socket, one in a line; several tasks may write.
+
+    anyio's own reading from Unix sockets logs an error when it is cancelled in the moment in which data arrives; its waiting
+    does not.
+    """
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.socket: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 (anyio's extra, not Django's)
+        self._buffer = bytearray()
+        self._writing = anyio.Lock()
+
+    async def read(self) -> bytes | None:
+        """The next line, or None when the other side has left.
+
+        Raises:
+            LineTooLong: it is no use to read on.
+        """
+        await anyio.lowlevel.checkpoint()  # a client that floods must not keep the event loop for itself
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            if searched > LINE_LIMIT:
+                raise LineTooLong(f"a line is longer than {LINE_LIMIT:,} bytes")
+            await anyio.wait_readable(self.socket)
+            try:
+                chunk = self.socket.recv(1 << 18)
+            except OSError:
+                return None
+            if not chunk:
+                return None
+            self._buffer += chunk
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    async def write(self, line: bytes) -> None:
+        """Raises ConnectionError when the other side has left."""
+        async with self._writing:
+            rest = memoryview(line)
+            while rest:
+                try:
+                    rest = rest[self.socket.send(rest) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(self.socket)
 
 
 def encode(message: Json) -> bytes:

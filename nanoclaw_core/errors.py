@@ -172,6 +172,7 @@ class ImageBuildFailed(NanoClawError):
 
     def __init__(self, tag: str, reason: str) -> None:
         super().__init__(f"The image {tag} could not be built: {reason}. Try `nanoclaw image build` to see the whole output.")
+        self.reason = reason
 
 
 class ModelUnavailable(NanoClawError):

@@ -44,7 +44,7 @@ from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
 from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings
-from nanoclaw_core.store import agents, sessions
+from nanoclaw_core.store import agents
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.supervise import Health, State, SystemClock, supervise, survive
@@ -254,9 +254,6 @@ class Host:
                 tasks.start_soon(supervise, run, Health(name=name), self.clock, name=name)
             for name, channel in self.channels.items():
                 tasks.start_soon(self._run_channel, name, channel, name=f"channel {name}")
-            for session, _ in await self.database.read(sessions.attention):
-                self.pool.wake(session.id)
-                self.delivery.wake(session.id)
             task_status.started()
 
     async def _run_channel(self, name: str, channel: Channel) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from nanoclaw_core.cli.connection import ControlClient, RequestFailed, connect
@@ -54,8 +54,8 @@ async def speak(home: Path, line: bytes) -> tuple[dict[str, Any], bool]:
 
 
 async def is_closed(stream: ByteStream) -> bool:
-    await stream.send(b'{"method": "version", "id": 99}\n')
     try:
+        await stream.send(b'{"method": "version", "id": 99}\n')
         await stream.receive()
     except (anyio.EndOfStream, anyio.BrokenResourceError):
         return True
@@ -152,8 +152,7 @@ async def test_garbage_is_answered_with_an_error_and_the_connection_closed(host:
 async def test_a_line_without_end_is_cut_off(host: FakeHost, home: Path) -> None:
     async with await anyio.connect_unix(socket_path(home)) as stream:
         with pytest.raises(anyio.BrokenResourceError):
-            while True:
-                await stream.send(b"x" * 1_000_000)
+            await stream.send(b"x" * 2 * LINE_LIMIT)
 
 
 async def test_a_client_that_leaves_in_mid_line_disturbs_nobody(host: FakeHost, home: Path) -> None:
@@ -238,11 +237,17 @@ async def test_after_close_nothing_is_shown_and_another_chat_can_open(host: Fake
 
 
 async def test_a_call_fails_when_the_host_goes_away(home: Path) -> None:
-    async with FakeHost().serving(home) as host:
-        stack = connect(home)
-        client = await stack.__aenter__()
+    async def end(client: ControlClient) -> None:
+        await client.gone()
+        with pytest.raises(HostNotRunning):
+            await client.call("version")
+
+    async with anyio.create_task_group() as tasks, FakeHost().serving(home):
+        await tasks.start(_connected, home, end)
+
+
+async def _connected(home: Path, body: Callable[[ControlClient], Awaitable[None]], *, task_status: TaskStatus[None]) -> None:
+    async with connect(home) as client:
         await client.call("version")
-        assert host.stops == 0
-    with pytest.raises(HostNotRunning):
-        await client.call("version")
-    await stack.__aexit__(None, None, None)
+        task_status.started()
+        await body(client)

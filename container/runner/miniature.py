@@ -32,11 +32,13 @@ class FakeHost:
         self.prompts: list[dict[str, Any]] = []  # bodies of model requests
         self.close_with: int | None = None  # close the next connection after its hello
         self._changed = anyio.Condition()
+        self._leaving = anyio.Event()
         self._sockets: list[web.WebSocketResponse] = []
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[FakeHost]:
         """Listen; leaving breaks every connection, as a host's death does."""
+        self._leaving = anyio.Event()
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/link", self._link)
         app.router.add_post("/v1/messages", self._messages)
@@ -49,6 +51,7 @@ class FakeHost:
         try:
             yield self
         finally:
+            self._leaving.set()
             with anyio.CancelScope(shield=True):
                 for socket in self._sockets:
                     await socket.close()
@@ -120,12 +123,15 @@ class FakeHost:
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.prompts.append(body)
+        said = json.dumps([message for message in body["messages"] if message["role"] == "user"][-1])
         content, reason = _script(body)
+        if "!busy" in said and len(self.prompts) == 1:
+            return web.json_response({"type": "error"}, status=529)
         if isinstance(content, int):
             refusal = {"type": "error", "error": {"type": "api_error", "message": "scripted refusal"}}
             return web.json_response(refusal, status=content, headers={"x-should-retry": "false"})
-        if "!hang" in json.dumps(body["messages"][-1]):
-            await anyio.sleep(60)
+        if "!hang" in said:
+            await self._leaving.wait()
         message = {
             "id": f"msg_{len(self.prompts)}",
             "type": "message",

@@ -113,7 +113,10 @@ def plugin() -> None:
 @plugin.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def list_plugins(as_json: bool) -> None:
-    """List all plugins, what they offer, and why a broken one was left out."""
+    """List all plugins.
+
+    Shows what each offers, and why a broken one was left out.
+    """
     from nanoclaw_core.cli.plugins import show
 
     show(_settings(), as_json)
@@ -122,7 +125,7 @@ def list_plugins(as_json: bool) -> None:
 @plugin.command()
 @click.argument("name")
 def enable(name: str) -> None:
-    """Let the plugin NAME be loaded, from the next start of the host on."""
+    """Load a plugin from the next start on."""
     from nanoclaw_core.cli.plugins import enable
 
     enable(_settings(), name)
@@ -131,7 +134,7 @@ def enable(name: str) -> None:
 @plugin.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Leave the plugin NAME out, from the next start of the host on."""
+    """Leave a plugin out from the next start on."""
     from nanoclaw_core.cli.plugins import disable
 
     disable(_settings(), name)

@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
-from anyio.abc import ByteStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
-from nanoclaw_core.control import LINE_LIMIT, Json, encode, socket_path
+from nanoclaw_core.control import LINE_LIMIT, Json, LineStream, encode, socket_path
 from nanoclaw_core.errors import HomeUnusable, HostNotRunning, MessageTooLong, NanoClawError
 
 
@@ -26,10 +24,9 @@ class RequestFailed(NanoClawError):
 class ControlClient:
     """A connection to the host: `call` asks, `notifications` yields (method, params) until the host is gone."""
 
-    def __init__(self, stream: ByteStream, home: Path) -> None:
-        self._stream = stream
+    def __init__(self, lines: LineStream, home: Path) -> None:
+        self._lines = lines
         self._home = home
-        self._writing = anyio.Lock()
         self._asked = 0
         self._replies: dict[int, Json] = {}
         self._waiting: dict[int, anyio.Event] = {}
@@ -78,20 +75,16 @@ class ControlClient:
         if self._is_gone:
             raise HostNotRunning(self._home)
         try:
-            async with self._writing:
-                await self._stream.send(line)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            await self._lines.write(line)
+        except OSError as error:
             raise HostNotRunning(self._home) from error
 
     async def read(self) -> None:
         """Hand out what arrives until the host closes the connection."""
-        lines = BufferedByteReceiveStream(self._stream)
         with self._into:
             try:
-                while True:
-                    self._take(json.loads(await lines.receive_until(b"\n", LINE_LIMIT)))
-            except (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound):
-                pass
+                while (line := await self._lines.read()) is not None:
+                    self._take(json.loads(line))
             finally:
                 self._is_gone = True
                 for arrived in self._waiting.values():
@@ -118,7 +111,7 @@ async def connect(home: Path) -> AsyncIterator[ControlClient]:
         raise HostNotRunning(home) from error
     except OSError as error:
         raise HomeUnusable(home, f"its control socket cannot be reached ({error})") from error
-    client = ControlClient(stream, home)
+    client = ControlClient(LineStream(stream), home)
     with lone_error():
         async with stream, client.notifications, anyio.create_task_group() as tasks:
             tasks.start_soon(client.read)

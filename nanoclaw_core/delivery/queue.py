@@ -93,6 +93,8 @@ class Delivery:
         """Deliver until cancelled."""
         async with anyio.create_task_group() as lanes:
             task_status.started()
+            for session, _ in await self._database.read(sessions.attention):
+                self.wake(session.id)
             while True:
                 session_id = await self._callers.next()
                 if await survive("delivery", self._collect(session_id, lanes)):

@@ -96,13 +96,9 @@ class DockerRuntime:
 
     async def has_image(self, tag: str) -> bool:
         def look(client: APIClient) -> bool:
-            try:
-                client.inspect_image(tag)  # type: ignore[no-untyped-call]  # the stubs leave it out
-            except ImageNotFound:
-                return False
-            return True
+            return bool(client.inspect_image(tag))  # type: ignore[no-untyped-call]  # the stubs leave it out
 
-        return await self._call(look)
+        return await self._call(lambda client: _unless_gone(lambda: look(client), False))
 
     async def build_image(self, context: BuildContext, report: Callable[[str], None]) -> None:
         def build(client: APIClient) -> Iterator[Any]:
@@ -345,7 +341,7 @@ def _filter(labels: Mapping[str, str]) -> list[str]:
 
 
 def _unless_gone(request: Callable[[], T], otherwise: T) -> T:
-    """The answer, or `otherwise` for a container that is not there (404) or on its way out (409)."""
+    """The answer, or `otherwise` for what is not there (404) or on its way out (409)."""
     try:
         return request()
     except APIError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import ssl
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -85,9 +86,13 @@ def build_context(files: Path, tag: str, base: str, ca_bundle: Path | None) -> B
 
 
 def found_ca_bundle(variables: Mapping[str, str]) -> Path | None:
-    """The certificates that this machine's user trusts instead of the usual ones, where the common variables name some."""
+    """The certificates that this machine trusts: those that the common variables name, else the system's own.
+
+    So a build works wherever its host does, also behind a proxy that inspects TLS.
+    """
     named = (variables.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
-    return next((path for name in named if name and (path := Path(name)).is_file()), None)
+    trusted = (*named, ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt")
+    return next((path for name in trusted if name and (path := Path(name)).is_file()), None)
 
 
 def _contents(files: Path, names: Iterable[str]) -> Iterable[tuple[str, bytes]]:

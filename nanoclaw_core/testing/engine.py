@@ -1,4 +1,4 @@
-"""An engine of a few hundred lines less than Claude Code, which keeps the same rules: for tests that need speed, not skill.
+"""A tiny engine that keeps the rules of Claude Code: for tests that need speed, not skill.
 
 It runs inside the real runner (entry point `plain` of the group `nanoclaw.engines`), calls the model through the gateway,
 runs the tools `Bash` and `mcp__nanoclaw__*`, folds follow-ups into a turn, and goes on with a turn that a crash cut. It

@@ -94,8 +94,12 @@ class Pool:
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Work until cancelled; running workers are then ended, their rows wait for the next host."""
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._watch)
+            asked = anyio.Event()
+            tasks.start_soon(self._watch, asked)
+            await asked.wait()
             task_status.started()
+            for session, _ in await self._desk.database.read(sessions.attention):
+                self.wake(session.id)
             while True:
                 session_id = await self._callers.next()
                 if session_id not in self._shifts and await survive("shift", self._begin(session_id, tasks)):
@@ -130,8 +134,8 @@ class Pool:
 
     # --- containers that end ----------------------------------------------------------------------------------------------
 
-    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Notice dead containers at once, and the runtime's coming and going, for as long as the host lives."""
+    async def _watch(self, asked: anyio.Event) -> None:
+        """Notice dead containers, and the runtime's coming and going, at once; `asked` is set when the first news is in."""
         pauses = Pauses(first=0.5, most=15.0)
         labels = {INSTALLATION_LABEL: self._desk.terms.installation}
         while True:
@@ -140,12 +144,12 @@ class Pool:
                     await (self._compare(labels) if ended is None else self._bury(ended))
                     pauses.reset()
                     self._outage.end()
-                    task_status.started()
+                    asked.set()
             except RuntimeUnavailable as error:
                 if not self._outage.reason:
                     log.error("runtime.unavailable", reason=str(error))
                 self._outage.begin(error.reason)
-            task_status.started()
+            asked.set()
             await self._desk.clock.sleep(pauses.next())
 
     async def _compare(self, labels: Mapping[str, str]) -> None:

@@ -131,8 +131,10 @@ def test_certificates_are_found_where_the_usual_variables_name_a_file(tmp_path: 
     assert found_ca_bundle({"SSL_CERT_FILE": "/nowhere.pem", "REQUESTS_CA_BUNDLE": str(bundle)}) == bundle
 
 
-def test_without_such_a_variable_there_are_none() -> None:
-    assert found_ca_bundle({"SSL_CERT_FILE": ""}) is None
+def test_without_such_a_variable_it_is_the_systems_own() -> None:
+    assert found_ca_bundle({}) == found_ca_bundle({"SSL_CERT_FILE": ""})
+    found = found_ca_bundle({})
+    assert found is None or "BEGIN CERTIFICATE" in found.read_text()
 
 
 async def test_an_image_that_is_there_is_not_built_again(files: Path) -> None:

@@ -63,7 +63,8 @@ def find_claude() -> tuple[Path, str]:
 
 def arguments(options: ClaudeOptions, place: Place, *, resume: bool) -> list[str]:
     """What follows the program's name. The instructions go through a file: one argument holds 128 KiB at most."""
-    server = {"type": "http", "url": f"{place.gateway}/mcp"}
+    # alwaysLoad: its tools are offered from the first turn on, without Claude Code's search for tools.
+    server = {"type": "http", "url": f"{place.gateway}/mcp", "alwaysLoad": True}
     words = ["--output-format", "stream-json", "--verbose", "--input-format", "stream-json"]
     words += ["--permission-mode", "bypassPermissions", "--allow-dangerously-skip-permissions"]
     words += ["--setting-sources=project", "--disallowedTools", ",".join(DISALLOWED)]

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 from anyio import to_thread
 
-from nanoclaw_runner.frames import Failed, FrameRefused, Spooled, TurnEnd, decode_runner, encode
+from nanoclaw_runner.frames import MAX_TEXT, Failed, FrameRefused, Spooled, TurnEnd, decode_runner, encode
 
 MAX_FRAMES: Final = 64
 MAX_BYTES: Final = 16 * 2**20
@@ -32,7 +32,7 @@ class Spool:
     def load(self) -> frozenset[str]:
         """Take over what a predecessor left; return the uuids that it covers. Torn lines are dropped."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        content = self._path.read_bytes() if self._path.exists() else b""
+        content = self._read_file()
         frames = [frame for line in content.splitlines() if (frame := _read(line)) is not None]
         self._lines = {frame.id: encode(frame) for frame in frames}
         if content:
@@ -61,6 +61,13 @@ class Spool:
             while self._lines:
                 await self._changed.wait()
 
+    def _read_file(self) -> bytes:
+        """What is there, within bounds: the agent can write this file too."""
+        if not self._path.is_file():
+            return b""
+        with self._path.open("rb") as file:
+            return file.read(2 * MAX_BYTES)
+
     def _is_full(self, line: str) -> bool:
         waiting = sum(map(len, self._lines.values()))
         return bool(self._lines) and (len(self._lines) >= MAX_FRAMES or waiting + len(line) > MAX_BYTES)
@@ -85,4 +92,6 @@ def _read(line: bytes) -> Spooled | None:
         frame = decode_runner(line)
     except (FrameRefused, UnicodeDecodeError):
         return None
-    return frame if isinstance(frame, TurnEnd | Failed) else None
+    if isinstance(frame, TurnEnd):
+        return frame if len(frame.text) <= MAX_TEXT else None
+    return frame if isinstance(frame, Failed) else None

@@ -51,6 +51,13 @@ async def test_tools_run_and_are_told(home: Home, host: FakeHost) -> None:
     assert [frame.note for frame in host.of(Progress)] == ["Bash: pwd; env", "send_message"]
 
 
+async def test_a_busy_model_is_tried_again_and_that_is_told(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!busy")
+    async with home.worker():
+        assert (await host.until(TurnEnd)).failure is None
+    assert [frame.note for frame in host.of(Progress)] == ["the model is busy (529), try 1 of 10"]
+
+
 async def test_the_tools_that_need_a_person_or_the_internet_are_not_offered(home: Home, host: FakeHost) -> None:
     await host.push(U1, "hello")
     async with home.worker():
@@ -130,6 +137,16 @@ async def test_a_cut_turn_that_may_not_be_taken_up_again_is_a_failure(home: Home
         await host.push(U2, "next")
         assert (await host.until(TurnEnd, 2)).covered == (U2,)
     assert (end.covered, end.failure.kind) == ((U1,), "engine")
+
+
+async def test_a_worker_that_starts_before_its_host_answers_and_has_the_hosts_tools(home: Home) -> None:
+    host = FakeHost(home.socket)
+    async with home.worker():
+        await anyio.sleep(0.8)  # Claude Code is up by then, and its connections are held
+        async with host.up():
+            await host.push(U1, "hello")
+            await host.until(TurnEnd)
+    assert "mcp__nanoclaw__send_message" in [tool["name"] for tool in host.prompts[0]["tools"]]
 
 
 async def test_a_host_that_restarts_in_mid_turn_gets_the_answer(home: Home) -> None:
