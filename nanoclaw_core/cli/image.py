@@ -19,6 +19,7 @@ from rich.text import Text
 from nanoclaw_core import installed
 from nanoclaw_core.cli import logs
 from nanoclaw_core.cli.text import duration, one_line, plain
+from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.settings import Settings
 
 _KEPT = 20  # lines shown when the build fails
@@ -42,9 +43,9 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
         self._live.stop()
-        if kind is not None and kind is not KeyboardInterrupt and not self._verbose:
+        if isinstance(error, NanoClawError) and not self._verbose:
             for line in self._last:
                 self._console.print(Text(line))
 

@@ -46,6 +46,11 @@ class Pool:
         """What the worker `identity` may do with the call `key`."""
         return AgentActions(self._desk, self._shifts.get(identity.session_id), identity, key)
 
+    @property
+    def shifts(self) -> list[Shift]:
+        """Those of all sessions that have work, or an idle worker."""
+        return list(self._shifts.values())
+
     def status(self) -> dict[str, object]:
         """For `nanoclaw status`: what the runtime is like, who works and who waits."""
         return {

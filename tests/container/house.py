@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -64,10 +64,10 @@ class Person:
 
 
 @asynccontextmanager
-async def living_host(*, runtime: Runtime | None = None, **variables: str) -> AsyncIterator[Person]:
+async def living_host(variables: Mapping[str, str] | None = None, *, runtime: Runtime | None = None) -> AsyncIterator[Person]:
     """A host on an empty home; `variables` are settings."""
     with tempfile.TemporaryDirectory(prefix="nc", ignore_cleanup_errors=True) as folder:
-        settings = load({"NANOCLAW_HOME": folder, **variables}, Path(folder))
+        settings = load({"NANOCLAW_HOME": folder, **(variables or {})}, Path(folder))
         with anyio.fail_after(90):
             async with open_host(settings, runtime=runtime) as host, anyio.create_task_group() as tasks:
                 await tasks.start(host.run)
@@ -84,8 +84,9 @@ def docker(*arguments: str) -> str:
 
 def container_of(person: Person) -> str:
     """The name of the one container of this host."""
-    (shift,) = person.host.pool.status()["sessions"]  # type: ignore[misc, attr-defined]
-    return str(shift["container"])
+    names = [shift.life.name for shift in person.host.pool.shifts if shift.life]
+    assert len(names) == 1
+    return names[0]
 
 
 def inspect(name: str) -> dict[str, Any]:

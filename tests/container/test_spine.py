@@ -87,7 +87,7 @@ async def test_a_container_killed_in_mid_turn_costs_neither_the_answer_nor_a_sec
 
 
 async def test_a_conversation_goes_on_in_the_next_worker(nanoclaw_scripted_model: ScriptedModel) -> None:
-    async with living_host(**claude(nanoclaw_scripted_model)) as person:
+    async with living_host(claude(nanoclaw_scripted_model)) as person:
         nanoclaw_scripted_model.script(Reply.text("Noted."))
         await person.ask("my number is 1234")
         await to_thread.run_sync(docker, "kill", container_of(person))
@@ -98,7 +98,7 @@ async def test_a_conversation_goes_on_in_the_next_worker(nanoclaw_scripted_model
 
 async def test_a_message_that_comes_while_the_agent_works_joins_the_turn(nanoclaw_scripted_model: ScriptedModel) -> None:
     release = anyio.Event()
-    async with living_host(**claude(nanoclaw_scripted_model)) as person:
+    async with living_host(claude(nanoclaw_scripted_model)) as person:
         nanoclaw_scripted_model.script(Reply.tool("Bash", {"command": "echo one"}, after=release), Reply.text("both"))
         first = await person.say("first")
         await nanoclaw_scripted_model.wait_for(1)
@@ -117,7 +117,7 @@ async def test_a_message_that_comes_while_the_agent_works_joins_the_turn(nanocla
 
 
 async def test_a_provider_that_refuses_is_explained_in_the_chat(nanoclaw_scripted_model: ScriptedModel) -> None:
-    async with living_host(**claude(nanoclaw_scripted_model)) as person:
+    async with living_host(claude(nanoclaw_scripted_model)) as person:
         nanoclaw_scripted_model.script(Reply.error(401, "authentication_error", "invalid x-api-key"))
         (notice,) = await person.ask("hello")
         assert "refused the credential" in notice
@@ -142,7 +142,7 @@ async def test_nothing_in_a_worker_knows_the_key_or_the_secret_of_its_link(nanoc
         "timeout 1 cat $pid/fd/0; grep -q runner $pid/cmdline && head -c 1 $pid/mem; done 2>&1; echo end"
     )
     runtime = Witness()
-    async with living_host(runtime=runtime, **claude(nanoclaw_scripted_model)) as person:
+    async with living_host(claude(nanoclaw_scripted_model), runtime=runtime) as person:
         nanoclaw_scripted_model.script(Reply.tool("Bash", {"command": look}), Reply.text("done"))
         await person.ask("look around")
         name = container_of(person)
