@@ -8,7 +8,7 @@ STAMPS := $(VENV)/.stamps
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 CONTAINER := $(shell find container -type f -not -path '*/__pycache__/*' -not -path '*/tests/*')
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TESTS ?=
 
 .PHONY: help chat test unit lint types size runtime image clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -62,8 +62,10 @@ _WORKER_TMP = 512 * _MIB
 
 
 @asynccontextmanager
-async def open_host(settings: Settings, *, clock: Clock | None = None, runtime: Runtime | None = None) -> AsyncIterator[Host]:
-    """Own the home and build a host that `run` sets going. Tests hand in their own clock and runtime.
+async def open_host(
+    settings: Settings, *, clock: Clock | None = None, runtime: Runtime | None = None, builtins: Sequence[str] = BUILTINS
+) -> AsyncIterator[Host]:
+    """Own the home and build a host that `run` sets going. Tests hand in their own clock, runtime and built-in modules.
 
     Raises:
         HostRunning, HomeUnusable, DatabaseTooNew, UnknownName, SettingInvalid: it cannot be built as set.
@@ -71,7 +73,7 @@ async def open_host(settings: Settings, *, clock: Clock | None = None, runtime: 
     async with AsyncExitStack() as stack:
         stack.enter_context(own_home(settings.home))
         trace = log_call if settings.trace_plugins else None
-        plugins = await to_thread.run_sync(load, enabled(settings.home), BUILTINS, trace)
+        plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
         if runtime is None:
             runtime = await to_thread.run_sync(plugins.choose("runtime", settings.runtime).create)
         home = settings.home
@@ -279,6 +281,8 @@ class Host:
         except NanoClawError as error:
             self._image_state = str(error)
             raise
+        finally:
+            self.terminal.announce(Working(note=""))
         self._image_state = "ready"
         return self._image_tag
 

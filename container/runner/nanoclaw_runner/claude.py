@@ -15,6 +15,7 @@ from anyio import to_thread
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from nanoclaw_runner.archive import before_compaction
 from nanoclaw_runner.cli import ClaudeOptions, arguments, environment, find_claude
 from nanoclaw_runner.engines import EngineFailed, Place, Reports
 from nanoclaw_runner.records import record
@@ -107,7 +108,9 @@ class ClaudeEngine:
 
         from nanoclaw_runner.transport import AdoptedProcess
 
-        return ClaudeSDKClient(ClaudeAgentOptions(), transport=AdoptedProcess(process, partial(self._obituary, process)))
+        hooks = before_compaction(self._place.state)
+        transport = AdoptedProcess(process, partial(self._obituary, process))
+        return ClaudeSDKClient(ClaudeAgentOptions(hooks=hooks), transport=transport)  # type: ignore[arg-type]  # keys are Literal
 
     # --- prompts ----------------------------------------------------------------------------------------------------------
 

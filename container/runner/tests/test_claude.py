@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 from miniature import FakeHost, Home
+from nanoclaw_runner.archive import archives
 from nanoclaw_runner.cli import find_claude
 from nanoclaw_runner.frames import Failed, Progress, TurnEnd
 from nanoclaw_runner.transcript import find_transcript
@@ -93,6 +94,16 @@ async def test_an_interrupt_stops_the_turn_and_keeps_what_waits(home: Home, host
         first, second = await host.until(TurnEnd), await host.until(TurnEnd, 2)
     assert (first.covered, first.failure.kind) == ((U1,), "interrupted")
     assert (second.covered, second.failure) == ((U2,), None)
+
+
+async def test_a_conversation_is_kept_whole_before_it_is_compacted(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "remember the word xylophone")
+    async with home.worker():
+        await host.until(TurnEnd)
+        await host.push(U2, "/compact")  # the host would have wrapped it
+        await host.until(TurnEnd, 2)
+    (kept,) = archives(home.state).iterdir()
+    assert "xylophone" in kept.read_text()
 
 
 async def test_a_turn_that_was_killed_is_answered_once_by_the_successor(home: Home, host: FakeHost) -> None:
