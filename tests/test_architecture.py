@@ -235,7 +235,7 @@ def private_places() -> set[str]:
     variables = [os.environ.get(f"PIP_{name}", "") for name in ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS")]
     config = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     sources = re.findall(r"(?:index-url|find-links)='([^']*)'", config)
-    places = {place for value in [*variables, *sources] for place in value.split() if "//pypi.org" not in place}
+    places = {place for value in [*variables, *sources] for place in value.split()}
     return places | ({f"{ROOT}/"} if len(ROOT.parts) > 2 else set())
 
 
