@@ -28,7 +28,7 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "errors models",
+    "errors markdown models",
     "ports",
     "hookspecs",
     "home settings store supervise upstream installed",

@@ -17,7 +17,7 @@ from nanoclaw_core.ports import Action, ActionCall
 class SendMessage:
     """What to say, and to whom."""
 
-    text: Annotated[str, msgspec.Meta(description="The message, as Markdown.")]
+    text: Annotated[str, msgspec.Meta(description="The message, as Markdown.", max_length=100_000)]
     to: Annotated[str | None, msgspec.Meta(description="The name of a chat; left out: the chat that you are answering.")] = None
 
 

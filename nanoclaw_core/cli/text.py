@@ -6,15 +6,17 @@ from typing import Final
 
 #: Escape sequences begin with one of these: an agent could retitle the window, fake a prompt or write to the clipboard.
 _CONTROLS: Final = dict.fromkeys(code for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\n\t")
+#: Marks that turn the order of what stands on screen around, so that a command reads as another one.
+_OVERRIDES: Final = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
 
 def plain(text: str) -> str:
-    """`text` without control characters, except line feeds and tabs.
+    """`text` without control characters, except line feeds and tabs, and without marks that override its direction.
 
     >>> plain("one\\x1b[31m\\r\\ntwo\\x9b2J")
     'one[31m\\ntwo2J'
     """
-    return text.translate(_CONTROLS)
+    return text.translate(_CONTROLS | _OVERRIDES)
 
 
 def one_line(text: str, limit: int = 2000) -> str:

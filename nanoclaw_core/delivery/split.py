@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
+from nanoclaw_core.markdown import fence_after, ticks_of
 from nanoclaw_core.models import LengthUnit
 
-_FENCE = re.compile(r"^ {0,3}(?P<ticks>`{3,}(?=[^`\n]*$)|~{3,})(?P<info>[^\n]*)$")
-_LANGUAGE = re.compile(r"[A-Za-z0-9+#.-]{0,16}")
 _JOINERS = frozenset("\u200d\ufe0e\ufe0f")
 
 
@@ -39,7 +37,7 @@ def split(text: str, limit: int, unit: LengthUnit = LengthUnit.CHARACTERS) -> li
         end = _cut(text, start, limit - length(head, unit) - 12, unit)  # room for the closing of a fence
         piece = head + text[start:end]
         fence = _open_fence(piece)
-        parts.append(f"{piece}\n{_ticks(fence)}" if fence else piece.rstrip())
+        parts.append(f"{piece}\n{ticks_of(fence)}" if fence else piece.rstrip())
         # A line break at the cut is made by the border between two messages; in code, the next line keeps its indentation.
         start = end + (text[end : end + 1] == "\n") if fence else end + _blank(text, end)
     return [part for part in parts if part.strip()]
@@ -72,17 +70,8 @@ def _blank(text: str, start: int) -> int:
 
 
 def _open_fence(text: str) -> str:
-    """The opening line of the fence that is open at the end of `text`, shortened to its language; or ''."""
+    """The opening line of the fence that is open at the end of `text`, or ''."""
     opening = ""
     for line in text.split("\n"):
-        if (match := _FENCE.match(line)) is None:
-            continue
-        if not opening:
-            opening = match["ticks"][:9] + _LANGUAGE.match(match["info"].strip())[0]  # type: ignore[index]  # it always matches
-        elif match["ticks"].startswith(_ticks(opening)) and not match["info"].strip():
-            opening = ""
+        opening = fence_after(opening, line)
     return opening
-
-
-def _ticks(fence: str) -> str:
-    return re.match(r"[`~]*", fence)[0] if fence else ""  # type: ignore[index]  # the pattern always matches

@@ -8,16 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_CODE = (
-    r"(?P<code>^(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^(?P=fence)[`~]*[ \t]*$|\Z)"  # a fence, closed or not
-    r"|(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n\n).)*?(?<!`)(?P=ticks)(?!`))"  # a span within one paragraph
+from nanoclaw_core.markdown import Tags
+
+_INTERNAL = re.compile(r"<\s{0,4}(?P<end>/)?\s{0,4}internal\b[^<>]{0,200}>", re.IGNORECASE)
+_MESSAGE = re.compile(
+    r'<\s{0,4}message\s{1,4}to\s{0,4}=\s{0,4}"(?P<to>[^"<>]{1,200})"\s{0,4}>|(?P<end><\s{0,4}/\s{0,4}message\s{0,4}>)',
+    re.IGNORECASE,
 )
-_INTERNAL = r"<\s{0,4}(?P<end>/)?\s{0,4}internal\b[^<>]*>"
-_MESSAGE = r'<\s{0,4}message\s+to\s*=\s*"(?P<to>[^"<>]+)"\s*>|(?P<end><\s{0,4}/\s{0,4}message\s*>)'
-_FLAGS = re.DOTALL | re.IGNORECASE | re.MULTILINE
-_CODE_OR_INTERNAL = re.compile(f"{_CODE}|{_INTERNAL}", _FLAGS)
-_ONLY_INTERNAL = re.compile(_INTERNAL, _FLAGS)
-_CODE_OR_MESSAGE = re.compile(f"{_CODE}|{_MESSAGE}", _FLAGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +32,18 @@ def parse_answer(text: str) -> list[Part]:
     [Part(text='Done.', to=None), Part(text='Dinner at 7', to='family')]
     """
     visible = strip_internal(text)
+    tags = Tags(visible, _MESSAGE)
     parts: list[Part] = []
-    done = 0  # everything before is in parts
+    done = position = 0  # everything before `done` is in parts
     opening: re.Match[str] | None = None
-    for token in _CODE_OR_MESSAGE.finditer(visible):
-        if token["to"] is not None and opening is None:
-            opening = token
-        elif token["end"] and opening is not None:
+    while tag := tags.next(position):
+        position = tag.end()
+        if tag["to"] is not None and opening is None:
+            opening = tag
+        elif tag["end"] and opening is not None:
             parts.append(Part(text=visible[done : opening.start()].strip()))
-            parts.append(Part(text=visible[opening.end() : token.start()].strip(), to=opening["to"].strip()))
-            done, opening = token.end(), None
+            parts.append(Part(text=visible[opening.end() : tag.start()].strip(), to=opening["to"].strip()))
+            done, opening = position, None
     # A <message> that never ends is no message: its tag stays readable rather than taking the rest elsewhere.
     parts.append(Part(text=visible[done:].strip()))
     return [part for part in parts if part.text]
@@ -56,12 +55,12 @@ def strip_internal(text: str) -> str:
     >>> strip_internal("a<internal>b<INTERNAL x='1'>c</internal>d</internal>e `<internal>` f<internal>g")
     'ae `<internal>` f'
     """
+    tags = Tags(text, _INTERNAL)
     kept: list[str] = []
     depth = position = 0
-    while token := (_ONLY_INTERNAL if depth else _CODE_OR_INTERNAL).search(text, position):
+    while tag := tags.next(position, also_in_code=depth > 0):
         if depth == 0:
-            kept.append(text[position : token.end() if token.groupdict().get("code") else token.start()])
-        if not token.groupdict().get("code"):
-            depth = max(0, depth - 1) if token["end"] else depth + 1
-        position = token.end()
+            kept.append(text[position : tag.start()])
+        depth = max(0, depth - 1) if tag["end"] else depth + 1
+        position = tag.end()
     return "".join(kept) if depth else "".join(kept) + text[position:]

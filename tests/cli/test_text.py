@@ -34,3 +34,7 @@ def test_lines_tabs_and_all_scripts_are_kept() -> None:
 
 def test_the_examples_are_true() -> None:
     assert doctest.testmod(text).failed == 0
+
+
+def test_what_stands_on_screen_is_in_the_order_in_which_it_was_written() -> None:
+    assert text.plain("rm \u202egpj.x\u202c \u2067safe\u2069 שלום") == "rm gpj.x safe שלום"

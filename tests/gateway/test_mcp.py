@@ -109,7 +109,7 @@ async def test_a_tool_is_described_by_its_parameters(rig: Any) -> None:
     tool = next(tool for tool in (await rpc(rig, "tools/list"))["tools"] if tool["name"] == "send_message")
     schema = tool["inputSchema"]
     assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["text"], False)
-    assert schema["properties"]["text"] == {"description": "The message, as Markdown.", "type": "string"}
+    assert schema["properties"]["text"] == {"description": "The message, as Markdown.", "type": "string", "maxLength": 100_000}
 
 
 def test_a_schema_holds_all_that_it_refers_to() -> None:

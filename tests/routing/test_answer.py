@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +63,26 @@ def test_text_without_the_two_tags_is_never_changed(text: str) -> None:
 )
 def test_no_tag_soup_raises_or_invents_text(pieces: list[str]) -> None:
     assert sum(part.text.count("word") for part in parse_answer("".join(pieces))) <= pieces.count("word")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "`" * 300_000,
+        "~" * 300_000,
+        "`a" * 150_000,
+        "```\n" * 100_000,
+        "".join("`" * (number % 700 + 1) + "a" for number in range(2_000)),
+        "<" * 300_000,
+        "< internal" * 30_000,
+        '<message to="' * 30_000,
+        "<internal>" * 30_000,
+        "<internal>`</internal>" * 15_000,
+        "\n \t" * 100_000,
+    ],
+)
+def test_no_text_keeps_the_parser_busy(hostile: str) -> None:
+    """Linear work takes a fraction of a second here, quadratic work minutes: the limit tells them apart on any machine."""
+    before = time.process_time()
+    parse_answer(hostile)
+    assert time.process_time() - before < 15
