@@ -117,6 +117,7 @@ class _Builder:
             clock=clock,
             image=lambda: host.ensure_image(),
             deliver=delivery.wake,
+            say=delivery.say,
             typing=delivery.typing,
             tell=tell,
         )
@@ -131,6 +132,7 @@ class _Builder:
             home=settings.home,
             clock=clock,
             wake=pool.wake,
+            say=delivery.say,
             tell=tell,
         )
         host = Host(

@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from uuid import uuid4
 
 import anyio
 import structlog
+from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
 from nanoclaw_core.delivery.split import split
@@ -31,7 +33,7 @@ log = structlog.get_logger()
 SEND_TIMEOUT = 60.0
 DEADLINE = 72 * 3600.0
 _LONGEST_PAUSE = 300.0
-_MISSING = "(The message before this one may not have arrived: the connection broke while it was being sent.)"
+_MISSING = "(A message before this one may not have arrived whole: the connection broke while it was being sent.)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class Delivery:
         self._tell = tell
         self._lanes: dict[_Key, _Lane] = {}
         self._callers = Callers()
+        self._retried: set[str] = set()
 
     def wake(self, session_id: str) -> None:
         """There may be new outbound rows in this session."""
@@ -89,6 +92,14 @@ class Delivery:
             with anyio.move_on_after(SEND_TIMEOUT / 10):
                 await survive("typing", channel.typing(to, progress))
 
+    async def say(self, to: Address, text: str) -> None:
+        """Say `text` at once and try no second time, for what no mailbox can hold."""
+        channel = self._channels.get(to.channel)
+        if channel is not None:
+            message = OutboundMessage(to=to, text=text, key=uuid4().hex)
+            with anyio.move_on_after(SEND_TIMEOUT / 10):
+                await survive("notice", channel.send(message))
+
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Deliver until cancelled."""
         async with anyio.create_task_group() as lanes:
@@ -97,12 +108,20 @@ class Delivery:
                 self.wake(session.id)
             while True:
                 session_id = await self._callers.next()
-                if await survive("delivery", self._collect(session_id, lanes)):
-                    lanes.start_soon(self._collect_later, session_id)
+                if session_id not in self._retried and await survive("delivery", self._collect(session_id, lanes)):
+                    self._retried.add(session_id)
+                    lanes.start_soon(self._collect_later, session_id, lanes)
 
-    async def _collect_later(self, session_id: str) -> None:
-        await self._clock.sleep(5)
-        self.wake(session_id)
+    async def _collect_later(self, session_id: str, lanes: TaskGroup) -> None:
+        """Try until the session's mailbox can be read again; whoever asks meanwhile is served by that."""
+        pauses = Pauses(first=1.0, most=_LONGEST_PAUSE)
+        try:
+            while True:
+                await self._clock.sleep(pauses.next())
+                if await survive("delivery", self._collect(session_id, lanes)) is None:
+                    return
+        finally:
+            self._retried.discard(session_id)
 
     async def _collect(self, session_id: str, lanes: TaskGroup) -> None:
         session = await self._database.read(partial(sessions.session, session_id=session_id))
@@ -157,38 +176,48 @@ class Delivery:
             await self._give_up(mailbox, row, str(refused))
             return None
         except OutcomeUnknown as unknown:
-            if channel.capabilities.idempotent_send:
-                return TryLater(str(unknown))
-            await self._doubt(mailbox, row, str(unknown))
-            return None
+            return TryLater(str(unknown))
         return TryLater(failure) if failure else None
 
     async def _send(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> None:
         if row.kind is OutboundKind.SETTLED:
             if isinstance(channel, SettlingChannel):
                 await channel.settled(row.to, row.settles, row.outcome)
-        else:
-            await self._send_parts(mailbox, row, channel)
-        await mailbox.delivered(row.seq)
+        elif doubt := await self._send_parts(mailbox, row, channel):
+            await self._doubt(mailbox, row, doubt)
+            return
+        with CancelScope(shield=True):  # what was done is noted, also when the host ends in this moment
+            await mailbox.delivered(row.seq)
         if row.kind is OutboundKind.MESSAGE:
             self._report("delivery.sent", row)
 
-    async def _send_parts(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> None:
+    async def _send_parts(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> str:
+        """Send the parts that were not sent yet; return why one of them may not have arrived, or ''."""
         able = channel.capabilities
         receipts = await mailbox.receipt(row.seq)
+        doubt = ""
         for number, text in enumerate(split(row.text, able.max_length, able.length_unit)):
             if number in receipts.sent:
                 continue
             if number in receipts.in_flight and not able.idempotent_send:
-                raise OutcomeUnknown("the host ended while it was being sent")
+                doubt = "the host ended, or the connection broke, while it was being sent"
+                continue
             await mailbox.sending(row.seq, number)
             part = OutboundMessage(to=row.to, text=text, key=f"{mailbox.session_id}:{row.seq}:{number}", reply_to=row.reply_to)
             try:
                 receipt = await _sent_by(channel, part)
             except (TryLater, Refused):
-                await mailbox.not_sent(row.seq, number)
+                with CancelScope(shield=True):
+                    await mailbox.not_sent(row.seq, number)
                 raise
-            await mailbox.sent(row.seq, number, receipt.message_id)
+            except OutcomeUnknown as unknown:
+                if able.idempotent_send:
+                    raise
+                doubt = str(unknown)
+                continue
+            with CancelScope(shield=True):
+                await mailbox.sent(row.seq, number, receipt.message_id)
+        return doubt
 
     async def _give_up(self, mailbox: Mailbox, row: OutboundRow, reason: str) -> None:
         await mailbox.undeliverable(row.seq, reason)

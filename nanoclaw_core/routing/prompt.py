@@ -53,12 +53,15 @@ def _attachment(row: Row) -> str:
 
 
 def format_time(moment: float, zone: ZoneInfo) -> str:
-    """A time as NanoClaw writes it.
+    """A time as NanoClaw writes it; empty for one that is in no calendar, such as milliseconds taken for seconds.
 
     >>> format_time(1781510400, ZoneInfo("Europe/Berlin"))
     'Jun 15, 2026, 10:00 AM'
     """
-    local = datetime.fromtimestamp(moment, zone)
+    try:
+        local = datetime.fromtimestamp(moment, zone)
+    except (ValueError, OverflowError, OSError):
+        return ""
     return f"{local:%b} {local.day}, {local.year}, {local.hour % 12 or 12}:{local:%M} {'AM' if local.hour < 12 else 'PM'}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
 from nanoclaw_core.mailbox import Mailboxes, NewRow
-from nanoclaw_core.models import Event, InboundMessage, MessagingGroup, Session, Wiring
+from nanoclaw_core.models import Address, Event, InboundMessage, MessagingGroup, Session, Wiring
 from nanoclaw_core.ports import Clock, Wake
 from nanoclaw_core.routing.engage import engages
 from nanoclaw_core.store import chats, people, sessions
@@ -27,12 +27,12 @@ log = structlog.get_logger()
 #: A longer text goes into the session's inbox as a file; the prompt holds its beginning and the file's path (characters).
 INLINE_LIMIT = 48_000
 _EXCERPT = 4_000
-_TRIES = 3
+_LOST = "⚠️ I could not take your message; send it again once that is mended: {reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """One task that routes in the order of acceptance; `wake` tells the workers, `tell` the plugins."""
+    """One task that routes in the order of acceptance; `wake` tells the workers, `tell` the plugins, `say` the chat."""
 
     database: Database
     journal: Journal
@@ -40,6 +40,7 @@ class Router:
     home: Path
     clock: Clock
     wake: Wake
+    say: Callable[[Address, str], Awaitable[None]]
     tell: Callable[[Event], None]
 
     async def run(self, task_status: TaskStatus[None]) -> None:
@@ -47,28 +48,29 @@ class Router:
         while True:
             await self.journal.wait()
             for entry in await self.journal.unrouted():
-                await self._route_or_give_up(entry)
-
-    async def _route_or_give_up(self, entry: JournalEntry) -> None:
-        """One message that cannot be routed must not hold up all that follow."""
-        for _ in range(_TRIES):
-            failure = await survive("routing", self.route(entry))
-            if failure is None:
-                return
-        log.error("routing.failed", event=entry.seq, reason=failure)
-        await self.journal.routed(entry.seq, "failed")
+                await self.route(entry)
 
     async def route(self, entry: JournalEntry) -> None:
-        message = entry.message
-        hearing = await self.database.write(lambda connection: self._hearing(connection, message))
+        """Hand a message to every session that hears it. What cannot be handed over is said in the chat and holds up nobody."""
+        hearing: list[Session] = []
+        failure = await survive("routing", self._find(entry, hearing))
         for session in hearing:
-            mailbox = await self.mailboxes.open(session)
-            await mailbox.add_rows([await self._row(session, entry)])
-            self.wake(session.id)
-        outcome = "heard" if hearing else "ignored"
+            failure = await survive("routing", self._hand_over(entry, session)) or failure
+        outcome = "failed" if failure else "heard" if hearing else "ignored"
         await self.journal.routed(entry.seq, outcome)
-        data = {"channel": message.address.channel, "message": entry.seq, "outcome": outcome, "sessions": len(hearing)}
+        address = entry.message.address
+        data = {"channel": address.channel, "message": entry.seq, "outcome": outcome, "sessions": len(hearing)}
         self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
+        if failure:
+            await self.say(address, _LOST.format(reason=failure))
+
+    async def _find(self, entry: JournalEntry, hearing: list[Session]) -> None:
+        hearing += await self.database.write(lambda connection: self._hearing(connection, entry.message))
+
+    async def _hand_over(self, entry: JournalEntry, session: Session) -> None:
+        mailbox = await self.mailboxes.open(session)
+        await mailbox.add_rows([await self._row(session, entry)])
+        self.wake(session.id)
 
     def _hearing(self, connection: Connection, message: InboundMessage) -> list[Session]:
         """The sessions that hear the message, each marked as having work before its mailbox is touched."""

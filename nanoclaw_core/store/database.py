@@ -15,8 +15,9 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DatabaseError, InvalidRequestError
 
+from nanoclaw_core.errors import HomeUnusable
 from nanoclaw_core.store.migrate import migrate
 
 __all__ = ["Connection", "Database", "open_database"]
@@ -142,12 +143,15 @@ async def open_database(url_or_path: str | Path, *, backups: Path | None) -> Asy
     `backups` is the folder that receives a copy of a SQLite database before its schema changes; None makes none.
 
     Raises:
-        DatabaseTooNew: a later version of NanoClaw wrote it.
+        DatabaseTooNew: a later version of NanoClaw wrote it. HomeUnusable: it is none, or cannot be written.
     """
     url = _url(url_or_path)
     writer, reader = _engine(url, writes=True), _engine(url, writes=False)
     try:
-        await to_thread.run_sync(migrate, writer, backups)
+        try:
+            await to_thread.run_sync(migrate, writer, backups)
+        except DatabaseError as error:
+            raise HomeUnusable(url.database, f"as a database: {error.orig}") from error
         async with Database(writer, reader) as database:
             yield database
     finally:

@@ -15,6 +15,7 @@ from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.models import Address, Event, Limits, Progress
 from nanoclaw_core.ports import Clock, Dialogue, Runtime, Wake, WorkerDoors
 from nanoclaw_core.store.database import Database
+from nanoclaw_core.supervise import sleep_or
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class Terms:
 class Desk:
     """The services behind every worker.
 
-    `image` returns the tag of the worker image, building it first where it is missing. `doors` is bound late: the gateway
-    needs the pool as much as the pool needs the gateway.
+    `image` returns the tag of the worker image, building it first where it is missing. `say` is for what no mailbox can
+    hold. `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway.
     """
 
     terms: Terms
@@ -54,6 +55,7 @@ class Desk:
     clock: Clock
     image: Callable[[], Awaitable[str]]
     deliver: Wake
+    say: Callable[[Address, str], Awaitable[None]]
     typing: Callable[[Address, Progress], Awaitable[None]]
     tell: Callable[[Event], None]
 
@@ -95,22 +97,29 @@ class Slots:
 
 @dataclass(slots=True, kw_only=True)
 class Outage:
-    """Whether the container runtime answers. `reason` is empty while it does."""
+    """Whether the container runtime answers, as the pool's watch sees it. `reason` is empty while it does."""
 
     runtime: str
     reason: str = ""
-    over: anyio.Event = field(default_factory=anyio.Event)
+    _over: anyio.Event = field(default_factory=anyio.Event)
 
     def begin(self, reason: str) -> None:
         if not self.reason:
-            self.over = anyio.Event()
+            self._over = anyio.Event()
         self.reason = reason
 
     def end(self) -> None:
         self.reason = ""
-        self.over.set()
+        self._over.set()
 
     def check(self) -> None:
         """Raise RuntimeUnavailable during an outage."""
         if self.reason:
             raise RuntimeUnavailable(self.runtime, self.reason)
+
+    async def pause(self, clock: Clock, seconds: float) -> None:
+        """Sleep; during an outage at most until it is over."""
+        if self.reason:
+            await sleep_or(clock, seconds, self._over)
+        else:
+            await clock.sleep(seconds)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from nanoclaw_core.errors import ContainerFailed
 from nanoclaw_core.mailbox import Mailbox
@@ -54,8 +54,8 @@ class Life:
         if self.ended:
             raise ContainerFailed(self.name, self.ended)
 
-    async def begin(self, mailbox: Mailbox) -> None:
-        """Claim the session, open the door, start the container."""
+    async def begin(self, mailbox: Mailbox, *, resume: bool) -> None:
+        """Claim the session, open the door, start the container; with `resume` it goes on with a turn that was cut."""
         desk = self.desk
         image = await desk.image()
         claim = partial(
@@ -74,11 +74,12 @@ class Life:
             "conversation": await mailbox.conversation() or first_conversation(self.session),
             "instructions": await desk.dialogue.instructions(self.identity.agent_group),
             "model": self.identity.agent_group.model or desk.terms.model,
-            "resume_interrupted": True,
+            "resume_interrupted": resume,
         }
         document = launch_document(self.identity, self.secret, desk.terms.engine, options)
-        self.container_id = await desk.runtime.start(spec, document)
-        started = partial(workers.started, worker_id=self.worker_id, container_id=self.container_id, now=desk.clock.time())
+        with CancelScope(shield=True):  # a container that nobody knows could not be ended
+            container_id = self.container_id = await desk.runtime.start(spec, document)
+        started = partial(workers.started, worker_id=self.worker_id, container_id=container_id, now=desk.clock.time())
         await desk.database.write(started)
         self.alive(desk.clock.monotonic())
         self._tell("worker.started")

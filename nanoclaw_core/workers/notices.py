@@ -12,6 +12,8 @@ _MODEL = {
     404: "The model provider does not know this model",
     413: "The conversation has become too long for the model provider",
     429: "The model provider limits how much may be asked; try again in a few minutes",
+    500: "The model provider has a fault of its own; try again in a few minutes",
+    503: "The model provider is not available; try again in a few minutes",
     504: "The model provider did not answer in time; try again in a few minutes",
     529: "The model provider is overloaded; try again in a few minutes",
 }
@@ -37,8 +39,9 @@ def of_failure(failure: Failure) -> str:
 def of_lost_worker(attempts: int, reason: str) -> str:
     """The notice for messages whose workers died too often."""
     return (
-        f"⚠️ I could not answer: the worker broke {attempts} times on this message, so I left it. The last time: {reason} "
-        "Send it again, perhaps in other words, or ask whoever runs this assistant to look at `nanoclaw status`."
+        f"⚠️ I could not answer: the worker broke {attempts} times on this message, so I left it. The last time: {reason}. "
+        "Send it again, perhaps in other words, or ask whoever runs this assistant to look into `logs/workers`, where its "
+        "output is kept."
     )
 
 

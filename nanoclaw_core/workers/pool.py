@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -10,15 +11,16 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from nanoclaw_core.errors import ActionRefused, RuntimeUnavailable
-from nanoclaw_core.mailbox import NewOutbound
-from nanoclaw_core.models import ContainerState, Progress, TurnEnd, WorkerIdentity
+from nanoclaw_core.mailbox import MailboxUnusable, NewOutbound
+from nanoclaw_core.models import Address, ContainerState, Progress, TurnEnd, WorkerIdentity
 from nanoclaw_core.ports import WorkerLink
 from nanoclaw_core.sandbox.orphans import sweep
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
-from nanoclaw_core.store import agents, sessions, workers
+from nanoclaw_core.store import agents, chats, sessions, workers
 from nanoclaw_core.supervise import Callers, Pauses, survive
+from nanoclaw_core.workers import notices
 from nanoclaw_core.workers.desk import Desk, Outage, Slots
-from nanoclaw_core.workers.shift import Shift
+from nanoclaw_core.workers.shift import Crew, Shift
 
 log = structlog.get_logger()
 
@@ -29,6 +31,7 @@ class Pool:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._shifts: dict[str, Shift] = {}
+        self._crew: Crew = {}
         self._slots = Slots(desk.terms.max_turns, desk.terms.starts_at_once, self._make_room)
         self._outage = Outage(runtime=desk.terms.runtime)
         self._callers = Callers()
@@ -71,28 +74,28 @@ class Pool:
     # --- WorkerEvents -----------------------------------------------------------------------------------------------------
 
     async def connected(self, worker_id: str, link: WorkerLink) -> None:
-        if shift := self._of(worker_id):
+        if shift := self._crew.get(worker_id):
             shift.linked(link)
 
     async def disconnected(self, worker_id: str) -> None:
-        if shift := self._of(worker_id):
+        if shift := self._crew.get(worker_id):
             shift.linked(None)
 
     async def turn_ended(self, worker_id: str, end: TurnEnd) -> None:
-        if shift := self._of(worker_id):
-            await shift.turn_ended(end)
+        if shift := self._crew.get(worker_id):
+            try:
+                await shift.turn_ended(end)
+            except MailboxUnusable as error:
+                shift.lost(f"the end of its turn cannot be stored: {error}")
+                raise
 
     async def progressed(self, worker_id: str, progress: Progress) -> None:
-        if shift := self._of(worker_id):
+        if shift := self._crew.get(worker_id):
             await shift.progressed(progress)
 
     async def failed(self, worker_id: str, detail: str) -> None:
-        if shift := self._of(worker_id):
+        if shift := self._crew.get(worker_id):
             shift.lost(detail)
-
-    def _of(self, worker_id: str) -> Shift | None:
-        shifts = (shift for shift in self._shifts.values() if shift.life and shift.life.worker_id == worker_id)
-        return next(shifts, None)
 
     # --- the tasks --------------------------------------------------------------------------------------------------------
 
@@ -117,25 +120,35 @@ class Pool:
     async def _begin(self, session_id: str, tasks: TaskGroup) -> None:
         session = await self._desk.database.read(partial(sessions.session, session_id=session_id))
         agent = await self._desk.database.read(partial(agents.agent_group, agent_group_id=session.agent_group_id))
-        shift = self._shifts[session_id] = Shift(self._desk, self._slots, self._outage, session, agent)
+        shift = self._shifts[session_id] = Shift(self._desk, self._slots, self._outage, self._crew, session, agent)
         tasks.start_soon(self._work, shift, name=f"shift {agent.name}")
 
     async def _work(self, shift: Shift) -> None:
-        """One shift; whatever breaks it, its session is looked at again."""
+        """One shift; whatever breaks it, it is tried again, and its chat is told once."""
+        pauses = Pauses(first=1.0, most=300.0)
         try:
-            failure = await survive("shift", shift.run())
+            while failure := await survive("shift", shift.run()):
+                shift.doing = f"waiting: {failure}"
+                if pauses.count == 0:
+                    await survive("notice", self._excuse(shift, failure))
+                await self._desk.clock.sleep(pauses.next())
         finally:
             del self._shifts[shift.session.id]
-        if failure:
-            await self._begin_later(shift.session.id)
-        elif await (await self._desk.mailboxes.open(shift.session)).waiting(1):
+        if shift.was_rung:
             self.wake(shift.session.id)  # a row came between the shift's last look and its end
+
+    async def _excuse(self, shift: Shift, reason: str) -> None:
+        """Tell the chat why its message waits, past the mailbox, which may be the very thing that is broken."""
+        read_chat = partial(chats.messaging_group, messaging_group_id=shift.session.messaging_group_id)
+        chat = await self._desk.database.read(read_chat)
+        address = Address(channel=chat.channel, account=chat.account, chat=chat.chat, thread=shift.session.thread)
+        await self._desk.say(address, notices.of_waiting(reason))
 
     def _make_room(self) -> None:
         """Ask the worker that has been idle for longest to give way."""
-        idle = [shift for shift in self._shifts.values() if shift.doing == "idle" and shift.idle_since is not None]
-        if idle:
-            min(idle, key=lambda shift: shift.idle_since or 0.0).give_way()
+        free = [shift for shift in self._crew.values() if shift.is_free]
+        if free:
+            min(free, key=lambda shift: shift.idle_since or 0.0).give_way()
 
     # --- containers that end ----------------------------------------------------------------------------------------------
 
@@ -159,21 +172,21 @@ class Pool:
 
     async def _compare(self, labels: Mapping[str, str]) -> None:
         """Find what ended unnoticed, and remove what no shift owns: leftovers of a host that is no more."""
-        living = {shift.life.worker_id: shift for shift in self._shifts.values() if shift.life}
-        orphans = await sweep(self._desk.runtime, self._desk.terms.installation, living)
+        # The crew itself, not a copy of it: who comes meanwhile belongs to it, too.
+        orphans = await sweep(self._desk.runtime, self._desk.terms.installation, self._crew)
         for record in await self._desk.database.read(workers.live_workers):
-            if record.id not in living:
+            if record.id not in self._crew:
                 ended = partial(workers.end_worker, worker_id=record.id, reason="its host ended", now=self._desk.clock.time())
                 await self._desk.database.write(ended)
         log.info("runtime.available", swept=len(orphans))
         present = {state.id: state for state in await self._desk.runtime.containers(labels)}
-        for shift in living.values():
+        for shift in self._crew.values():
             container_id = shift.life.container_id if shift.life else None
             if container_id and (container_id not in present or not present[container_id].running):
                 shift.lost(_cause(present.get(container_id)))
 
     async def _bury(self, ended: ContainerState) -> None:
-        if shift := self._of(ended.labels.get(WORKER_LABEL, "")):
+        if shift := self._crew.get(ended.labels.get(WORKER_LABEL, "")):
             shift.lost(_cause(ended))
 
 
@@ -195,10 +208,12 @@ class AgentActions:
         here = self._shift.reply_to
         address = here if to is None else await self._desk.dialogue.find(self._identity.agent_group, to)
         assert address is not None  # noqa: S101  # one of the two is there, see above
+        if here is not None and replace(address, thread=here.thread) == here:
+            address = here  # the chat that is being answered keeps its thread
         mailbox = await self._desk.mailboxes.open(self._shift.session)
-        if await mailbox.add_outbound(f"call-{self._key}", NewOutbound(to=address, text=visible)):
-            self._shift.spoke(address)
-            self._desk.deliver(self._shift.session.id)
+        await mailbox.add_outbound(f"call-{self._key}", NewOutbound(to=address, text=visible))
+        self._shift.spoke(address)  # also when an earlier worker was cut after the same call
+        self._desk.deliver(self._shift.session.id)
         return to or "this chat"
 
 

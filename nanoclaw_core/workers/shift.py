@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 import structlog
 
-from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, RuntimeUnavailable
+from nanoclaw_core.errors import ContainerFailed, NanoClawError
 from nanoclaw_core.mailbox import Mailbox, NewOutbound, OutstandingPush
 from nanoclaw_core.models import Address, AgentGroup, Event, Progress, Push, Row, Session, TurnEnd, Words
 from nanoclaw_core.ports import WorkerLink
@@ -27,13 +28,12 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 3
 MAX_OUTSTANDING = 64
 _PROMPT_LIMIT = 120_000  # characters of rows in one prompt; what is beyond waits for the next
-_Failures = (ContainerFailed, ImageBuildFailed, RuntimeUnavailable)
 
 
 class Shift:
-    """The task `run` and the signs that others leave for it."""
+    """The task `run` and the signs that others leave for it. While it has a worker, it stands in `crew` under its id."""
 
-    def __init__(self, desk: Desk, slots: Slots, outage: Outage, session: Session, agent_group: AgentGroup) -> None:
+    def __init__(self, desk: Desk, slots: Slots, outage: Outage, crew: Crew, session: Session, agent_group: AgentGroup) -> None:
         self.session = session
         self.agent_group = agent_group
         self.life: Life | None = None
@@ -42,14 +42,15 @@ class Shift:
         self._desk = desk
         self._slots = slots
         self._outage = outage
+        self._crew = crew
         self._outstanding: dict[str, OutstandingPush] = {}
         self._bell = anyio.Event()
         self._link: WorkerLink | None = None
         self._must_repeat = False
         self._gives_way = False
-        self._was_told = ""
         self._spoke = False
         self._failures = 0
+        self._pauses = Pauses(first=1.0, most=300.0)
         self.idle_since: float | None = None
 
     # --- signs ------------------------------------------------------------------------------------------------------------
@@ -57,6 +58,16 @@ class Shift:
     def ring(self) -> None:
         """Something has changed: look."""
         self._bell.set()
+
+    @property
+    def was_rung(self) -> bool:
+        """Whether something has changed since the task last looked."""
+        return self._bell.is_set()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its worker is idle and was not asked yet to give way."""
+        return self.doing == "idle" and not self._gives_way
 
     def give_way(self) -> None:
         """Others wait for a place: end at the next idle moment."""
@@ -98,8 +109,9 @@ class Shift:
             log.warning("turn.unknown", session=self.session.id, frame=end.id)
             return
         for each in covered:
-            del self._outstanding[each.push.uuid]
+            self._outstanding.pop(each.push.uuid, None)
         self._failures, self._spoke = 0, False
+        self._pauses.reset()
         if not self._outstanding:
             self.idle_since = self._desk.clock.monotonic()
         self._desk.deliver(self.session.id)
@@ -111,18 +123,18 @@ class Shift:
     async def run(self) -> None:
         """Run workers for the session until it has nothing to do."""
         mailbox = await self._desk.mailboxes.open(self.session)
-        pauses = Pauses(first=1.0, most=300.0)
         while True:
             self._outstanding = {each.push.uuid: each for each in await mailbox.outstanding()}
             if not self._outstanding and not await mailbox.waiting(1):
                 return
+            self.doing = "waiting for a place"
             try:
                 async with self._slots.worker():
                     await self._live(mailbox)
-                pauses.reset()
-            except _Failures as error:
+            except NanoClawError as error:
                 await self._bear(error, mailbox)
-                await self._recover(error, pauses)
+                self.doing = f"waiting: {error}"
+                await self._outage.pause(self._desk.clock, self._pauses.next())  # which new messages do not cut short
 
     async def _live(self, mailbox: Mailbox) -> None:
         """One worker: start it, serve it, end it whatever happens."""
@@ -130,22 +142,28 @@ class Shift:
         self.idle_since, self._gives_way, self._link = None, False, None
         self.doing = "starting"
         life = self.life = Life.of(self._desk, self.session, self.agent_group)
+        self._crew[life.worker_id] = self
         reason = "the host stopped"
         try:
             async with self._slots.start():
-                await mailbox.begin_attempt(list(self._outstanding), life.worker_id)
-                self._outstanding = {each.push.uuid: each for each in await mailbox.outstanding()}
-                await life.begin(mailbox)
+                await life.begin(mailbox, resume=bool(self._outstanding))
                 while not self._is_linked:
                     await self._next_sign(life)
+            await self._take_over(mailbox, life)
             await self._serve(life, mailbox)
             reason = "idle"
-        except _Failures as error:
+        except NanoClawError as error:
             reason = str(error)
             raise
         finally:
             async with clean_up(self._desk.terms.stop_grace + 10):
                 await self._end(life, reason)
+
+    async def _take_over(self, mailbox: Mailbox, life: Life) -> None:
+        """Count this worker among those that took what its predecessors left."""
+        await mailbox.begin_attempt(list(self._outstanding), life.worker_id)
+        taken = {uuid: replace(each, attempts=each.attempts + 1) for uuid, each in self._outstanding.items()}
+        self._outstanding = taken
 
     async def _serve(self, life: Life, mailbox: Mailbox) -> None:
         """Push what waits; return when the worker has been idle for long enough, or others need its place."""
@@ -155,9 +173,10 @@ class Shift:
                 self.doing, self.idle_since = "working", None
             else:
                 self.doing = "idle"
-                self.idle_since = self.idle_since or self._desk.clock.monotonic()
-                idle_for = self._desk.clock.monotonic() - self.idle_since
-                if idle_for >= self._desk.terms.idle_timeout or self._gives_way or self._slots.waiting:
+                now = self._desk.clock.monotonic()
+                self.idle_since = now if self.idle_since is None else self.idle_since
+                is_over = now - self.idle_since >= self._desk.terms.idle_timeout
+                if is_over or self._gives_way or self._slots.waiting:
                     return
             await self._next_sign(life)
 
@@ -170,10 +189,10 @@ class Shift:
         bell, now = self._bell, self._desk.clock.monotonic()
         life.check()
         silent_at = life.last_sign + self._silence(self._desk.terms)
-        if now >= silent_at and not self.idle_since:
+        if now >= silent_at and self.idle_since is None:
             self._outage.check()
             raise ContainerFailed(life.name, f"it gave no sign of life for {silent_at - life.last_sign:.0f} s")
-        until = self.idle_since + self._desk.terms.idle_timeout if self.idle_since else silent_at
+        until = silent_at if self.idle_since is None else self.idle_since + self._desk.terms.idle_timeout
         await sleep_or(self._desk.clock, until - now, bell)
         if bell is self._bell:
             self._bell = anyio.Event()
@@ -194,8 +213,14 @@ class Shift:
             for each in list(self._outstanding.values()):
                 self.reply_to = each.address
                 await self._link.push(each.push)
-        while len(self._outstanding) < MAX_OUTSTANDING and (rows := self._next(await mailbox.waiting())):
+        while self._takes_more and (rows := self._next(await mailbox.waiting())):
             await self._push(mailbox, life, rows)
+
+    @property
+    def _takes_more(self) -> bool:
+        """What a worker left is done first and alone: it may break this worker, too, and should break nothing else."""
+        is_new = all(each.attempts == 1 for each in self._outstanding.values())
+        return is_new and len(self._outstanding) < MAX_OUTSTANDING
 
     def _next(self, waiting: Sequence[Row]) -> list[Row]:
         """What goes into the next prompt: rows of one address, that of the running turn if there is one, until it is full."""
@@ -229,19 +254,20 @@ class Shift:
         if self._link:
             await self._link.shutdown()
         await life.end(reason)
+        del self._crew[life.worker_id]
         self.life = self._link = None
 
     # --- when it fails ----------------------------------------------------------------------------------------------------
 
-    async def _bear(self, error: Exception, mailbox: Mailbox) -> None:
+    async def _bear(self, error: NanoClawError, mailbox: Mailbox) -> None:
         """Say what is waited for; give up what has failed too often."""
         log.warning("worker.failed", session=self.session.id, agent=self.agent_group.name, reason=str(error))
         if not isinstance(error, ContainerFailed):
-            await self._say_once(mailbox, notices.of_waiting(str(error)))
+            await self._say_once(error, mailbox)
             return
         self._failures += 1
         poisoned = [row for each in self._outstanding.values() if each.attempts >= MAX_ATTEMPTS for row in each.rows]
-        if self._failures >= MAX_ATTEMPTS:
+        if not poisoned and self._failures >= MAX_ATTEMPTS:  # workers do not even begin
             poisoned = [row for each in self._outstanding.values() for row in each.rows] + await mailbox.waiting()
         if poisoned:
             notice = NewOutbound(to=poisoned[0].address, text=notices.of_lost_worker(MAX_ATTEMPTS, str(error)))
@@ -249,22 +275,13 @@ class Shift:
             self._failures = 0
             self._desk.deliver(self.session.id)
 
-    async def _say_once(self, mailbox: Mailbox, text: str) -> None:
-        """Tell the chat why its message waits, once for each reason and message."""
+    async def _say_once(self, error: NanoClawError, mailbox: Mailbox) -> None:
+        """Tell the chat why its message waits, once for each message and kind of trouble."""
         rows = [row for each in self._outstanding.values() for row in each.rows] or await mailbox.waiting(1)
-        if rows and text != self._was_told:
-            self._was_told = text
-            await mailbox.add_outbound(f"waiting-{rows[-1].id}-{uuid.uuid5(uuid.NAMESPACE_URL, text)}", _said(rows, text))
+        if rows:
+            notice = NewOutbound(to=rows[-1].address, text=notices.of_waiting(str(error)))
+            await mailbox.add_outbound(f"waiting-{rows[-1].id}-{type(error).__name__}", notice)
             self._desk.deliver(self.session.id)
-
-    async def _recover(self, error: Exception, pauses: Pauses) -> None:
-        """Wait for the runtime if it is away; otherwise a growing pause, which new messages do not cut short."""
-        self.doing = f"waiting: {error}"
-        if isinstance(error, RuntimeUnavailable):
-            self._outage.begin(str(error))
-            await sleep_or(self._desk.clock, pauses.next(), self._outage.over)
-        else:
-            await self._desk.clock.sleep(pauses.next())
 
     async def _words(self, end: TurnEnd, covered: Sequence[OutstandingPush]) -> list[Words]:
         """What people are told at the end of a turn: the answer, or why there is none; never nothing."""
@@ -279,6 +296,9 @@ class Shift:
         return words
 
     def _report_turn(self, end: TurnEnd, outcome: str) -> None:
+        if end.failure:  # its detail is for the chat: a provider may repeat there what people wrote
+            kind, status = end.failure.kind.value, end.failure.status
+            log.warning("turn.failed", session=self.session.id, agent=self.agent_group.name, kind=kind, status=status)
         data = {
             "agent": self.agent_group.name,
             "session": self.session.id,
@@ -290,5 +310,5 @@ class Shift:
         self._desk.tell(Event(name="turn.ended", at=self._desk.clock.time(), data=data))
 
 
-def _said(rows: Sequence[Row], text: str) -> NewOutbound:
-    return NewOutbound(to=rows[-1].address, text=text)
+Crew = dict[str, Shift]
+"""The shifts that have a worker, by its id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.errors import OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import NewOutbound
-from nanoclaw_core.models import Address, Capabilities, Event
+from nanoclaw_core.models import Address, Capabilities, Event, OutboundMessage, Receipt
 from nanoclaw_core.ports import Channel
 from nanoclaw_core.store import sessions
 from nanoclaw_core.testing import FakeChannel
@@ -143,6 +144,48 @@ async def test_a_part_of_unknown_fate_is_not_repeated_but_said(
         sent = await nanoclaw_channel.sent(1)
     assert "may not have arrived" in sent[0].text
     assert [message.text for message in nanoclaw_channel.attempts].count("perhaps") == 1
+
+
+async def test_the_parts_after_one_of_unknown_fate_are_still_sent(house: House) -> None:
+    channel = FakeChannel(capabilities=Capabilities(max_length=64))
+    channel.fail_next(OutcomeUnknown("connection lost"))
+    async with post(house, channel) as office:
+        await office.put("first " * 12 + "second " * 12)
+        await office.until_nothing_is_due()
+    texts = [message.text for message in channel.outbox]
+    assert len(channel.attempts) == len(texts) + 1
+    assert re.match(r"(first |second )+\(A message before this one", " ".join(" ".join(texts).split()))
+
+
+async def test_a_host_that_ends_right_after_sending_has_noted_what_it_sent(house: House) -> None:
+    ended = anyio.CancelScope()
+
+    class Last(FakeChannel):
+        async def send(self, message: OutboundMessage) -> Receipt:
+            ended.cancel()
+            return await super().send(message)
+
+    with ended:
+        async with post(house, Last()) as office:
+            await office.put("hello")
+            await anyio.sleep_forever()
+    assert not await house.mailbox.due()
+
+
+async def test_a_host_that_ends_right_after_a_refusal_for_now_tries_again_later(house: House) -> None:
+    ended = anyio.CancelScope()
+
+    class Last(FakeChannel):
+        async def send(self, message: OutboundMessage) -> Receipt:
+            ended.cancel()
+            raise TryLater("not now")
+
+    with ended:
+        async with post(house, Last()) as office:
+            await office.put("hello")
+            await anyio.sleep_forever()
+    (row,) = await house.mailbox.due()
+    assert not (await house.mailbox.receipt(row.seq)).in_flight
 
 
 @pytest.mark.parametrize("idempotent", [True, False])

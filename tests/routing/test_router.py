@@ -1,0 +1,174 @@
+"""From the journal to the sessions that hear a message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from nanoclaw_core.journal import Journal
+from nanoclaw_core.mailbox import MailboxUnusable
+from nanoclaw_core.models import Address, EngageMode, Event, InboundMessage, Quote, Sender
+from nanoclaw_core.routing.router import INLINE_LIMIT, Router
+from nanoclaw_core.store import agents, chats, sessions
+from nanoclaw_core.store.database import Connection
+from tests.house import CHAT, House, open_house
+
+
+def message(text: str = "hello", *, id: str = "m1", to: Address = CHAT, **more: Any) -> InboundMessage:  # noqa: A002
+    sender = Sender(handle="ada", name="Ada")
+    return InboundMessage(address=to, message_id=id, sender=sender, text=text, sent_at=1.0, **more)
+
+
+@dataclass
+class Desk:
+    """A router, and what it told its neighbours."""
+
+    house: House
+    router: Router
+    woken: list[str] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
+    said: list[tuple[Address, str]] = field(default_factory=list)
+
+    async def say(self, to: Address, text: str) -> None:
+        self.said.append((to, text))
+
+    async def route(self, *messages: InboundMessage) -> list[Any]:
+        """Accept and route them; return what became of each."""
+        for each in messages:
+            await self.router.journal.accept(each)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(lambda task_status: self.router.run(task_status))
+                while await self.router.journal.unrouted():
+                    await anyio.sleep(0.001)
+                tasks.cancel_scope.cancel()
+        return [event.data["outcome"] for event in self.told]
+
+
+@pytest.fixture
+async def desk(nanoclaw_home: Path) -> AsyncIterator[Desk]:
+    async with open_house(nanoclaw_home) as house:
+        desk = Desk(house, None)  # type: ignore[arg-type]  # made in the next line, since each needs the other
+        desk.router = Router(
+            database=house.database,
+            journal=Journal(house.database, house.clock),
+            mailboxes=house.mailboxes,
+            home=house.home,
+            clock=house.clock,
+            wake=desk.woken.append,
+            say=desk.say,
+            tell=desk.told.append,
+        )
+        yield desk
+
+
+async def sql(desk: Desk, text: str) -> None:
+    await desk.house.database.write(lambda connection: connection.exec_driver_sql(text))
+
+
+async def test_a_message_waits_in_the_session_that_hears_it(desk: Desk) -> None:
+    quote = Quote(message_id="m0", sender_name="Bob", text="what?")
+    assert await desk.route(message(reply_to=quote)) == ["heard"]
+    (row,) = await desk.house.mailbox.waiting()
+    assert (row.text, row.message_id, row.sender_id, row.sender_name) == ("hello", "m1", "fake:ada", "Ada")
+    assert (row.address, row.reply_to) == (CHAT, quote)
+    assert desk.woken == [desk.house.session.id]
+
+
+async def test_messages_wait_in_the_order_in_which_they_were_accepted(desk: Desk) -> None:
+    await desk.route(*(replace(message(str(number), id=str(number)), sent_at=-number) for number in range(20)))
+    assert [row.text for row in await desk.house.mailbox.waiting()] == [str(number) for number in range(20)]
+
+
+async def test_routing_twice_is_routing_once(desk: Desk) -> None:
+    """The host may die between the mailbox and the note in the journal."""
+    await desk.route(message())
+    await sql(desk, "UPDATE events SET routed_at = NULL")
+    await desk.route()
+    assert len(await desk.house.mailbox.waiting()) == 1
+
+
+async def test_a_session_is_marked_before_its_mailbox_is_touched(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await desk.house.database.read(sessions.attention)
+    seen: list[object] = []
+
+    async def add_rows(*arguments: object) -> None:
+        seen.extend(await desk.house.database.read(sessions.attention))
+
+    monkeypatch.setattr(desk.house.mailbox, "add_rows", add_rows)
+    await desk.route(message())
+    assert seen == [(desk.house.session, before[0][1] + 1)]
+
+
+async def test_a_thread_is_a_session_of_its_own(desk: Desk) -> None:
+    await desk.route(message(to=replace(CHAT, thread="t1")), message(id="m2"))
+    assert len(set(desk.woken)) == 2
+    assert [row.message_id for row in await desk.house.mailbox.waiting()] == ["m2"]
+
+
+async def test_a_message_that_engages_nobody_is_ignored(desk: Desk) -> None:
+    await sql(desk, "UPDATE wirings SET engage_mode = 'mention', pattern = '@Andy'")
+    assert await desk.route(message(), message("@andy, hi", id="m2"), message(id="m3", is_mention=True)) == [
+        "ignored",
+        "heard",
+        "heard",
+    ]
+
+
+async def test_a_broken_pattern_costs_only_its_own_wiring(desk: Desk) -> None:
+    await wire_another(desk)
+    await sql(desk, f"UPDATE wirings SET pattern = '((' WHERE agent_group_id = '{desk.house.agent.id}'")  # noqa: S608
+    assert await desk.route(message()) == ["heard"]
+    assert not await desk.house.mailbox.waiting()
+
+
+async def test_a_broken_mailbox_costs_only_its_own_session_and_is_said(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await wire_another(desk)
+
+    async def fail(*arguments: object) -> None:
+        raise MailboxUnusable(Path("inbound.db"), "no space left")
+
+    monkeypatch.setattr(desk.house.mailbox, "add_rows", fail)
+    assert await desk.route(message(), message(id="m2")) == ["failed", "failed"]
+    assert len(desk.woken) == 2
+    assert desk.house.session.id not in desk.woken
+    assert [to for to, _ in desk.said] == [CHAT, CHAT]
+    assert "no space left" in desk.said[0][1]
+
+
+async def test_the_sender_is_known_by_the_latest_name(desk: Desk) -> None:
+    await desk.route(message(), replace(message(id="m2"), sender=Sender(handle="ada", name="Countess")))
+
+    def name(connection: Connection) -> object:
+        return connection.exec_driver_sql("SELECT name FROM users WHERE id = 'fake:ada'").scalar()
+
+    assert await desk.house.database.read(name) == "Countess"
+
+
+@pytest.mark.parametrize("length", [INLINE_LIMIT, INLINE_LIMIT + 1])
+async def test_only_what_is_too_long_for_a_prompt_becomes_a_file(desk: Desk, length: int) -> None:
+    await desk.route(message("ä" * length))
+    (row,) = await desk.house.mailbox.waiting()
+    if length == INLINE_LIMIT:
+        assert row.attachment is None
+        assert len(row.text) == length
+    else:
+        assert row.attachment is not None
+        kept = desk.house.home / desk.house.session.folder / "inbox" / row.attachment
+        assert kept.read_text(encoding="utf-8") == "ä" * length
+        assert row.text.endswith(f"[… {length - 4000:,} more characters]")
+
+
+async def wire_another(desk: Desk) -> None:
+    def change(connection: Connection) -> None:
+        bob = agents.create_agent_group(connection, name="Bob", folder="bob", now=2.0)
+        wire: Callable[..., object] = partial(chats.wire, connection, messaging_group_id=desk.house.chat.id, now=2.0)
+        wire(agent_group_id=bob.id, engage_mode=EngageMode.PATTERN, pattern=".")
+
+    await desk.house.database.write(change)

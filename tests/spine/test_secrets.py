@@ -1,0 +1,89 @@
+"""Where secrets are not: with a worker, in the database, in the log. Nor are people's words in the log."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import structlog
+
+from nanoclaw_core.errors import TryLater
+from nanoclaw_core.testing import Reply, ScriptedModel
+from tests.spine.conftest import API_KEY
+from tests.spine.spine import Spine, routed
+
+WORDS = "the-purple-elephant-said"
+
+
+async def test_the_providers_key_is_in_nothing_that_a_worker_gets(spine: Spine, model: ScriptedModel) -> None:
+    model.script(Reply.tool("Bash", {"command": "env; cat /proc/self/environ | tr '\\0' '\\n'; cat /proc/$PPID/cmdline"}))
+    async with spine.host():
+        await spine.chat.say("look around")
+        await spine.settled()
+        assert not spine.files_holding(API_KEY)
+    assert API_KEY not in repr(spine.runtime.specs)
+    assert API_KEY not in repr(spine.runtime.documents)
+    assert not spine.files_holding(API_KEY)
+    assert model.calls[0].headers["x-api-key"] == API_KEY  # added on the host
+    assert API_KEY not in repr([call.json for call in model.calls])
+
+
+async def test_the_secret_of_a_link_is_kept_nowhere(spine: Spine) -> None:
+    with structlog.testing.capture_logs() as events:
+        async with spine.host():
+            await spine.chat.say("!bash cat /proc/$PPID/environ | tr '\\0' '\\n'; cat /proc/$PPID/cmdline; env; set")
+            await spine.settled()
+            secret = spine.runtime.documents[0]["secret"]
+            assert not spine.files_holding(secret)
+            assert spine.files_holding(hashlib.sha256(secret.encode()).hexdigest())
+    assert secret not in repr(spine.runtime.specs)
+    assert secret not in repr(events)
+    assert not spine.files_holding(secret)
+
+
+async def test_each_worker_has_a_secret_of_its_own(spine: Spine) -> None:
+    for count in (1, 2):
+        async with spine.host():
+            await spine.chat.say("hello")
+            await spine.settled(count)
+    first, second = spine.runtime.documents
+    assert first["secret"] != second["secret"]
+    assert first["worker"] != second["worker"]
+
+
+async def test_the_log_holds_no_word_of_anybody(spine: Spine, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of the person, not of the model, not of a tool: whether it goes well, is refused, repeated or fails with a bug."""
+    send = Reply.tool("mcp__nanoclaw__send_message", {"text": f"{WORDS} send"})
+    bash = Reply.tool("Bash", {"command": f"echo {WORDS} bash"})
+    nobody = Reply.tool("mcp__nanoclaw__send_message", {"text": f"{WORDS} send", "to": f"{WORDS}"})
+    model.script(send, bash, nobody, Reply.text(f'{WORDS} <message to="{WORDS}">no</message>'))
+    model.script(Reply.error(400, "invalid_request_error", f"{WORDS} cannot be read"))
+    with structlog.testing.capture_logs() as events:
+        async with spine.host(trace_plugins=True) as host:
+            await spine.chat.say(f"{WORDS} one", chat_name=WORDS, name=WORDS)
+            await spine.settled(1)
+            await spine.chat.say(f"{WORDS} two")
+            await spine.settled(2)
+            await spine.chat.say(f"{WORDS} three", chat="elsewhere")
+            spine.chat.fail_next(TryLater("not now"))
+            await spine.chat.say(f"{WORDS} four" + "x" * 50_000)
+            await routed(host)
+            await host.delivery._clock.asleep()  # type: ignore[attr-defined]  # it is the test's own
+    assert WORDS not in repr(events)
+    assert {"message.routed", "worker.started", "turn.ended", "delivery.sent"} <= {event["event"] for event in events}
+
+
+async def test_a_failed_turn_leaves_a_line_in_the_log(spine: Spine, model: ScriptedModel) -> None:
+    model.script(Reply.error(401, "authentication_error", "invalid x-api-key"))
+    with structlog.testing.capture_logs() as events:
+        async with spine.host():
+            await spine.chat.say("hello")
+            await spine.settled()
+    (line,) = [event for event in events if event["event"] == "turn.failed"]
+    assert (line["log_level"], line["kind"], line["status"]) == ("warning", "model", 401)
+
+
+async def test_the_key_is_in_no_text_of_the_settings(spine: Spine, model: ScriptedModel) -> None:
+    async with spine.built() as host:
+        assert API_KEY not in repr(host.settings)
+        assert API_KEY not in repr(await host.status())
