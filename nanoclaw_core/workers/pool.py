@@ -24,6 +24,9 @@ from nanoclaw_core.workers.shift import Crew, Shift
 
 log = structlog.get_logger()
 
+#: What one session may have on its way to people: an agent that talks to an empty room must not fill the disk.
+MAX_UNDELIVERED = 100
+
 
 class Pool:
     """Starts a shift for every session that has work. It is the `WorkerEvents` of the gateway."""
@@ -211,6 +214,10 @@ class AgentActions:
         if here is not None and replace(address, thread=here.thread) == here:
             address = here  # the chat that is being answered keeps its thread
         mailbox = await self._desk.mailboxes.open(self._shift.session)
+        if len(await mailbox.due()) >= MAX_UNDELIVERED:
+            raise ActionRefused(
+                f"{MAX_UNDELIVERED} messages of yours have not been delivered yet. Wait until people read them."
+            )
         await mailbox.add_outbound(f"call-{self._key}", NewOutbound(to=address, text=visible))
         self._shift.spoke(address)  # also when an earlier worker was cut after the same call
         self._desk.deliver(self._shift.session.id)

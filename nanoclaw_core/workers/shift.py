@@ -25,7 +25,8 @@ from nanoclaw_core.workers.life import Life
 
 log = structlog.get_logger()
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # workers that may die on a message
+MAX_LIVES = 6  # workers that may take it at all: a message that takes the host along is not re-run for ever
 MAX_OUTSTANDING = 64
 _PROMPT_LIMIT = 120_000  # characters of rows in one prompt; what is beyond waits for the next
 
@@ -101,6 +102,9 @@ class Shift:
     async def turn_ended(self, end: TurnEnd) -> None:
         """Store the end of a turn: answers, acknowledgements and outcome in one transaction."""
         mailbox = await self._desk.mailboxes.open(self.session)
+        if not end.covered:
+            await self._say_unasked(end, mailbox)
+            return
         covered = [self._outstanding[each] for each in end.covered if each in self._outstanding]
         words = await self._words(end, covered)
         outcome = end.failure.kind.value if end.failure else "answered"
@@ -118,6 +122,15 @@ class Shift:
         self._report_turn(end, outcome)
         self.ring()
 
+    async def _say_unasked(self, end: TurnEnd, mailbox: Mailbox) -> None:
+        """The agent speaks on its own, as when a command in the background has ended: to the chat that it last answered."""
+        if end.failure or self.reply_to is None:
+            log.warning("turn.unasked", session=self.session.id, frame=end.id, failure=end.failure and end.failure.detail)
+            return
+        for number, each in enumerate(await self._desk.dialogue.answers(self.agent_group, self.reply_to, end.text)):
+            await mailbox.add_outbound(f"unasked-{end.id}-{number}", NewOutbound(to=each.to, text=each.text))
+        self._desk.deliver(self.session.id)
+
     # --- the task ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -127,6 +140,9 @@ class Shift:
             self._outstanding = {each.push.uuid: each for each in await mailbox.outstanding()}
             if not self._outstanding and not await mailbox.waiting(1):
                 return
+            if given_up := [row for each in self._outstanding.values() if each.attempts >= MAX_LIVES for row in each.rows]:
+                await self._fail(mailbox, given_up, notices.of_lost_worker(MAX_LIVES, "the host ended, too."))
+                continue
             self.doing = "waiting for a place"
             try:
                 async with self._slots.worker():
@@ -270,10 +286,13 @@ class Shift:
         if not poisoned and self._failures >= MAX_ATTEMPTS:  # workers do not even begin
             poisoned = [row for each in self._outstanding.values() for row in each.rows] + await mailbox.waiting()
         if poisoned:
-            notice = NewOutbound(to=poisoned[0].address, text=notices.of_lost_worker(MAX_ATTEMPTS, str(error)))
-            await mailbox.fail_rows([row.id for row in poisoned], [notice], "failed")
+            await self._fail(mailbox, poisoned, notices.of_lost_worker(MAX_ATTEMPTS, str(error)))
             self._failures = 0
-            self._desk.deliver(self.session.id)
+
+    async def _fail(self, mailbox: Mailbox, rows: Sequence[Row], text: str) -> None:
+        """End rows without an answer, and say so."""
+        await mailbox.fail_rows([row.id for row in rows], [NewOutbound(to=rows[0].address, text=text)], "failed")
+        self._desk.deliver(self.session.id)
 
     async def _say_once(self, error: NanoClawError, mailbox: Mailbox) -> None:
         """Tell the chat why its message waits, once for each message and kind of trouble."""

@@ -1,0 +1,63 @@
+"""Agents that speak unasked, or without end, and messages that take the host along."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanoclaw_core.errors import TryLater
+from nanoclaw_core.models import TurnEnd
+from nanoclaw_core.store import sessions
+from nanoclaw_core.testing import Reply, ScriptedModel
+from nanoclaw_core.workers import pool, shift
+from tests.spine.spine import Spine, until
+
+
+async def test_words_that_nobody_asked_for_go_to_the_chat_that_was_answered_last_and_once(spine: Spine) -> None:
+    """Claude Code speaks by itself when a command in the background has ended; such an end covers no push."""
+    async with spine.host() as host:
+        await spine.chat.say("hello")
+        await spine.settled()
+        (worker,) = host.pool.shifts
+        assert worker.life is not None
+        end = TurnEnd(id=f"{worker.life.worker_id}-99", covered=(), text="The build is done.", conversation="")
+        for _ in range(2):
+            await host.pool.turn_ended(worker.life.worker_id, end)
+        assert await spine.texts(2) == ["You said: hello", "The build is done."]
+        await spine.chat.say("thanks")
+        assert (await spine.texts(3))[2] == "You said: thanks"
+
+
+async def test_an_agent_that_is_not_heard_is_stopped_from_filling_the_disk(
+    spine: Spine, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MAX_UNDELIVERED", 2)
+    call = "mcp__nanoclaw__send_message"
+    model.script(
+        *[Reply.tool(call, {"text": f"message {number}", "to": "nowhere"}) for number in range(4)], Reply.text("enough")
+    )
+    async with spine.host() as host:
+        await spine.wire(host, chat="chat-2", name="nowhere")
+        spine.chat.fail_next(TryLater("nobody is there", after=3600))
+        await spine.chat.say("talk")
+        assert await spine.texts(1) == ["enough"]
+        (session,) = await host.database.read(sessions.sessions)
+        due = await (await host.mailboxes.open(session)).due()
+        assert [row.text for row in due if row.to.chat == "chat-2"] == ["message 0", "message 1"]
+    assert "2 messages of yours have not been delivered" in str(model.calls[-1].json)
+
+
+async def test_a_message_that_takes_the_host_along_every_time_is_given_up(
+    spine: Spine, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shift, "MAX_LIVES", 3)
+    for life in range(3):
+        model.script(Reply.hang())
+        async with spine.host():
+            if life == 0:
+                await spine.chat.say("boom")
+            await until(lambda: len(model.calls) > life)  # noqa: B023  # awaited at once
+    async with spine.host():
+        (notice,) = await spine.texts(1)
+        assert "broke 3 times" in notice
+        await spine.chat.say("and now?")
+        assert "and now?" in (await spine.texts(2))[1]
