@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -26,19 +25,10 @@ from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes
-from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits, SetupField
+from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
+from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.plugins import Plugins, load, log_call
-from nanoclaw_core.ports import (
-    Channel,
-    ChannelContext,
-    ChannelFactory,
-    Clock,
-    ClosingProvider,
-    Provider,
-    ProviderContext,
-    Runtime,
-    Wake,
-)
+from nanoclaw_core.ports import Channel, Clock, ClosingProvider, Runtime
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
@@ -47,7 +37,7 @@ from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
-from nanoclaw_core.supervise import Health, State, SystemClock, supervise, survive
+from nanoclaw_core.supervise import Health, SystemClock, supervise
 from nanoclaw_core.workers.desk import Desk, Terms
 from nanoclaw_core.workers.pool import Pool
 
@@ -56,7 +46,6 @@ log = structlog.get_logger()
 BUILTINS = tuple(
     f"nanoclaw_core.builtins.{name}" for name in ("docker_runtime", "anthropic", "demo", "messaging", "terminal", "event_log")
 )
-DEMO = "demo"
 _MIB = 1024 * 1024
 _WORKER_TMP = 512 * _MIB
 
@@ -70,185 +59,86 @@ async def open_host(
     Raises:
         HostRunning, HomeUnusable, DatabaseTooNew, UnknownName, SettingInvalid: it cannot be built as set.
     """
+    clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(own_home(settings.home))
         trace = log_call if settings.trace_plugins else None
         plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
         if runtime is None:
             runtime = await to_thread.run_sync(plugins.choose("runtime", settings.runtime).create)
-        home = settings.home
-        database = await stack.enter_async_context(open_database(home / "nanoclaw.db", backups=home / "backups"))
-        host = await _Builder(settings, plugins, database, runtime, clock or SystemClock()).build()
+        path, backups = settings.home / "nanoclaw.db", settings.home / "backups"
+        database = await stack.enter_async_context(open_database(path, backups=backups))
+        installation = await database.write(installation_id)
+        await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
+        model = choose_model(settings, plugins)
+        host = Host(settings, plugins, database, model, runtime, clock, installation)
         stack.push_async_callback(host.mailboxes.close)
-        if isinstance(host.provider, ClosingProvider):
-            stack.push_async_callback(host.provider.aclose)
+        if isinstance(model.provider, ClosingProvider):
+            stack.push_async_callback(model.provider.aclose)
+        await host.make_channels()
         await stack.enter_async_context(host.gateway)
         yield host
 
 
-class _Builder:
-    """Makes the parts in the order in which they need each other; what points back is bound late, by closures."""
-
-    def __init__(self, settings: Settings, plugins: Plugins, database: Database, runtime: Runtime, clock: Clock) -> None:
-        self._settings = settings
-        self._plugins = plugins
-        self._database = database
-        self._runtime = runtime
-        self._clock = clock
-
-    async def build(self) -> Host:
-        settings, database, clock, tell = self._settings, self._database, self._clock, self._plugins.tell
-        installation = await database.write(installation_id)
-        await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
-        notices: list[str] = []
-        provider_name, provider = self._provider(notices.append)
-        mailboxes = Mailboxes(settings.home, now=clock.time)
-        channels, healths = await self._channels(lambda channel, chat: delivery.wake_chat(channel, chat))
-        ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
-        image = WorkerImage(self._runtime, base=settings.base_image, ca_bundle=ca_bundle)
-        delivery = Delivery(database, mailboxes, channels, clock, tell)
-        desk = Desk(
-            terms=self._terms(installation),
-            database=database,
-            mailboxes=mailboxes,
-            runtime=self._runtime,
-            doors=lambda: gateway,
-            dialogue=AgentDialogue(database, settings.timezone),
-            clock=clock,
-            image=lambda: host.ensure_image(),
-            deliver=delivery.wake,
-            say=delivery.say,
-            typing=delivery.typing,
-            tell=tell,
-        )
-        pool = Pool(desk)
-        actions = [offer.value for offer in self._plugins.actions().values()]
-        gateway = Gateway(settings.home / "workers", pool, provider, actions, pool.actions)
-        journal = Journal(database, clock)
-        router = Router(
-            database=database,
-            journal=journal,
-            mailboxes=mailboxes,
-            home=settings.home,
-            clock=clock,
-            wake=pool.wake,
-            say=delivery.say,
-            tell=tell,
-        )
-        host = Host(
-            settings=settings,
-            plugins=self._plugins,
-            database=database,
-            clock=clock,
-            mailboxes=mailboxes,
-            gateway=gateway,
-            image=image,
-            pool=pool,
-            delivery=delivery,
-            router=router,
-            journal=journal,
-            channels=channels,
-            healths=healths,
-            provider=provider,
-            provider_name=provider_name,
-            notices=notices,
-        )
-        return host
-
-    def _provider(self, warn: Callable[[str], None]) -> tuple[str, Provider]:
-        """The configured provider; with 'auto' the first that has what it requires, or the demo, which requires nothing."""
-        name = self._settings.provider
-        if name == "auto":
-            ready = (
-                name
-                for name, offer in self._plugins.providers().items()
-                if (required := [each for each in offer.value.manifest.fields if each.required])
-                and all(self._settings.variables.get(each.variable) for each in required)
-            )
-            name = next(ready, DEMO)
-        factory = self._plugins.choose("provider", name)
-        context = ProviderContext(
-            settings=self._values(factory.manifest.fields),
-            warn=warn,
-            refuse_real_models=self._settings.refuse_real_models,
-            silence=self._settings.model_silence,
-        )
-        return name, factory.create(context)
-
-    async def _channels(self, wake: Callable[[str, str], None]) -> tuple[dict[str, Channel], dict[str, Health]]:
-        """Every channel that has what it requires; one that cannot be made is listed with its reason."""
-        channels: dict[str, Channel] = {}
-        healths: dict[str, Health] = {}
-        for name, offer in self._plugins.channels().items():
-            health = healths[name] = Health(name=name)
-            reason = await self._make_channel(offer.value, partial(wake, name), channels)
-            if reason:
-                health.become(State.ENDED, self._clock.time(), reason)
-        return channels, healths
-
-    async def _make_channel(self, factory: ChannelFactory, wake: Wake, channels: dict[str, Channel]) -> str | None:
-        """Add the channel, or return why it cannot be made. It is made in a thread: platform libraries import slowly."""
-        variables = self._settings.variables
-        missing = [each.variable for each in factory.manifest.fields if each.required and not variables.get(each.variable)]
-        if missing:
-            return f"not set up: {', '.join(missing)} is not set"
-        context = ChannelContext(settings=self._values(factory.manifest.fields), wake=wake)
-
-        async def make() -> None:
-            channels[factory.name] = await to_thread.run_sync(factory.create, context)
-
-        return await survive(f"channel {factory.name}", make())
-
-    def _values(self, fields: tuple[SetupField, ...]) -> Mapping[str, str]:
-        variables = self._settings.variables
-        return {each.variable: variables[each.variable] for each in fields if each.variable in variables}
-
-    def _terms(self, installation: str) -> Terms:
-        settings = self._settings
-        return Terms(
-            home=settings.home,
-            installation=installation,
-            user=worker_user(installation),
-            runtime=settings.runtime,
-            timezone=settings.timezone,
-            engine=settings.engine,
-            model=settings.model,
-            limits=Limits(
-                memory=settings.worker_memory * _MIB,
-                cpus=settings.worker_cpus,
-                pids=settings.worker_pids,
-                tmp=_WORKER_TMP,
-            ),
-            max_turns=settings.max_turns,
-            start_timeout=settings.start_timeout,
-            idle_timeout=settings.idle_timeout,
-            starts_at_once=(os.cpu_count() or 1) + 1,
-        )
-
-
-@dataclass(slots=True, kw_only=True)
 class Host:
-    """A built host. `run` does everything; the rest is what the control socket asks."""
+    """All parts of a host, joined. `run` does everything; the rest is what the control socket asks."""
 
-    settings: Settings
-    plugins: Plugins
-    database: Database
-    clock: Clock
-    mailboxes: Mailboxes
-    gateway: Gateway
-    image: WorkerImage
-    pool: Pool
-    delivery: Delivery
-    router: Router
-    journal: Journal
-    channels: Mapping[str, Channel]
-    healths: Mapping[str, Health]
-    provider: Provider
-    provider_name: str
-    notices: list[str]
-    _began: float = field(default_factory=time.time)
-    _image_state: str = "not asked yet"
-    _image_tag: str = ""
+    def __init__(
+        self,
+        settings: Settings,
+        plugins: Plugins,
+        database: Database,
+        model: Model,
+        runtime: Runtime,
+        clock: Clock,
+        installation: str,
+    ) -> None:
+        self.settings, self.plugins, self.database, self.clock = settings, plugins, database, clock
+        self.channels: dict[str, Channel] = {}
+        self.healths: dict[str, Health] = {}
+        self.mailboxes = Mailboxes(settings.home, now=clock.time)
+        self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell)
+        self.pool = Pool(self._desk(runtime, installation))
+        actions = [offer.value for offer in plugins.actions().values()]
+        self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
+        self.journal = Journal(database, clock)
+        self.router = Router(
+            database=database,
+            journal=self.journal,
+            mailboxes=self.mailboxes,
+            home=settings.home,
+            clock=clock,
+            wake=self.pool.wake,
+            say=self.delivery.say,
+            tell=plugins.tell,
+        )
+        ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
+        self._image = WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
+        self._image_state, self._image_tag = "not asked yet", ""
+        self._model = model
+        self._began = clock.time()
+
+    def _desk(self, runtime: Runtime, installation: str) -> Desk:
+        return Desk(
+            terms=terms(self.settings, installation),
+            database=self.database,
+            mailboxes=self.mailboxes,
+            runtime=runtime,
+            doors=lambda: self.gateway,
+            dialogue=AgentDialogue(self.database, self.settings.timezone),
+            clock=self.clock,
+            image=self.ensure_image,
+            deliver=self.delivery.wake,
+            say=self.delivery.say,
+            typing=self.delivery.typing,
+            tell=self.plugins.tell,
+        )
+
+    async def make_channels(self) -> None:
+        """Make the channels; called once, before `run`."""
+        made, healths = await make_channels(self.settings, self.plugins, self.clock, self.delivery.wake_chat)
+        self.channels.update(made)
+        self.healths.update(healths)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Receive, route, work and deliver until cancelled."""
@@ -279,7 +169,7 @@ class Host:
         """The tag of the worker image, built first if it is missing; whoever is at a terminal sees how far it is."""
         self._image_state = "checking"
         try:
-            self._image_tag = await self.image.ensure(self._image_progress)
+            self._image_tag = await self._image.ensure(self._image_progress)
         except NanoClawError as error:
             self._image_state = str(error)
             raise
@@ -303,10 +193,7 @@ class Host:
 
     def greeting(self) -> list[str]:
         """What a person who opens a chat should know, a line each."""
-        lines = list(self.notices)
-        if self.provider_name == DEMO:
-            lines.append("No credential is set, so the demo provider answers. Set ANTHROPIC_API_KEY to talk to Claude.")
-        return lines
+        return list(self._model.notices)
 
     async def terminal_chat(self, agent: str | None) -> tuple[str, str]:
         """The name and the terminal's chat of the agent called `agent`, or of the main one; wired at the first use.
@@ -324,15 +211,38 @@ class Host:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "uptime": time.time() - self._began,
+            "uptime": self.clock.time() - self._began,
             "home": str(self.settings.home),
-            "provider": {"name": self.provider_name, "demo": self.provider_name == DEMO},
+            "provider": {"name": self._model.name, "demo": self._model.is_demo},
             "image": {"name": self._image_tag or "worker image", "state": self._image_state},
             "channels": [asdict(health) for health in self.healths.values()],
             "agents": [{"name": each.name, "folder": each.folder, "main": each.is_main} for each in groups],
             "plugins": [asdict(status) for status in self.plugins.statuses],
             **self.pool.status(),
         }
+
+
+def terms(settings: Settings, installation: str) -> Terms:
+    """How this host runs its workers."""
+    return Terms(
+        home=settings.home,
+        installation=installation,
+        user=worker_user(installation),
+        runtime=settings.runtime,
+        timezone=settings.timezone,
+        engine=settings.engine,
+        model=settings.model,
+        limits=Limits(
+            memory=settings.worker_memory * _MIB,
+            cpus=settings.worker_cpus,
+            pids=settings.worker_pids,
+            tmp=_WORKER_TMP,
+        ),
+        max_turns=settings.max_turns,
+        start_timeout=settings.start_timeout,
+        idle_timeout=settings.idle_timeout,
+        starts_at_once=(os.cpu_count() or 1) + 1,
+    )
 
 
 def _agent(connection: Any, name: str | None) -> AgentGroup:

@@ -35,6 +35,7 @@ FLOORS = (
     "journal mailbox sandbox",
     "gateway routing workers delivery",
     "builtins plugins first_start",
+    "offers",
     "host testing",
     "control",
     "cli",
