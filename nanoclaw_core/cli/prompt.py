@@ -20,7 +20,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from nanoclaw_core.cli.conversation import Conversation
-from nanoclaw_core.cli.text import duration, one_line, plain
+from nanoclaw_core.cli.text import duration, one_line, plain, with_line_breaks
 
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _RENDERED: Final = 50_000  # characters; a longer answer would take seconds to be set as Markdown
@@ -38,7 +38,7 @@ class Prompt:
     def said(self, text: str) -> None:
         text = plain(text)
         # Links are written out: behind a word, an agent could hide where they lead.
-        self._print(Markdown(text, hyperlinks=False) if len(text) <= _RENDERED else Text(text))
+        self._print(Markdown(with_line_breaks(text), hyperlinks=False) if len(text) <= _RENDERED else Text(text))
         self._print(Text())
 
     def notice(self, text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from nanoclaw_core.markdown import fence_after
+
 #: Escape sequences begin with one of these: an agent could retitle the window, fake a prompt or write to the clipboard.
 _CONTROLS: Final = dict.fromkeys(code for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\n\t")
 #: Marks that turn the order of what stands on screen around, so that a command reads as another one.
@@ -27,6 +29,21 @@ def one_line(text: str, limit: int = 2000) -> str:
     """
     line = " ".join(plain(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def with_line_breaks(markdown: str) -> str:
+    """`markdown` in which every line stays a line, as in chats: Markdown itself would flow them together.
+
+    >>> with_line_breaks("one\\ntwo\\n\\n```\\nthree\\nfour\\n```")
+    'one  \\ntwo\\n\\n```\\nthree\\nfour\\n```'
+    """
+    lines = markdown.split("\n")
+    opening = ""
+    for number, line in enumerate(lines[:-1]):
+        before, opening = opening, fence_after(opening, line)
+        if not before and not opening and line.strip() and lines[number + 1].strip() and not fence_after("", lines[number + 1]):
+            lines[number] = line.rstrip() + "  "
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:
