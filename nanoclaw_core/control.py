@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from nanoclaw_core.builtins.terminal import TerminalChannel, Update, Viewer
 
 LINE_LIMIT: Final = 20 * 1024 * 1024
+#: Seconds until the next try, when the system would not give a connection out.
+_ACCEPT_AGAIN: Final = 1.0
 
 _PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS, _FAILED = -32700, -32600, -32601, -32602, -32000
 
@@ -92,9 +94,27 @@ class ControlServer:
         try:
             async with listener:
                 task_status.started()
-                await listener.serve(self._attend)
+                await self._accept(listener)
         finally:
             self._path.unlink(missing_ok=True)
+
+    async def _accept(self, listener: SocketListener) -> None:
+        """Accept for ever: a host that has used up its files goes on as soon as there is one again."""
+        from nanoclaw_core.supervise import log  # here, because clients need no log
+
+        failed = False
+        async with anyio.create_task_group() as tasks:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except anyio.BrokenResourceError as error:
+                    if not failed:
+                        log.warning("control.cannot_accept", reason=str(error.__cause__))
+                    failed = True
+                    await anyio.sleep(_ACCEPT_AGAIN)
+                else:
+                    failed = False
+                    tasks.start_soon(self._attend, stream, name="control connection")
 
     async def _attend(self, stream: ByteStream) -> None:
         from nanoclaw_core.supervise import survive  # here, because clients need no log

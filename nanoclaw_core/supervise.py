@@ -150,7 +150,13 @@ async def supervise(
         await clock.sleep(pause)
 
 
-async def survive(what: str, work: Awaitable[object], *, passing: tuple[type[Exception], ...] = ()) -> str | None:
+async def survive(
+    what: str,
+    work: Awaitable[object],
+    *,
+    passing: tuple[type[Exception], ...] = (),
+    warn: Callable[..., object] | None = None,
+) -> str | None:
     """Await `work` that must not end its caller; return the reason of its failure, or None. Errors in `passing` are raised."""
     try:
         await work
@@ -158,7 +164,7 @@ async def survive(what: str, work: Awaitable[object], *, passing: tuple[type[Exc
         raise
     except Exception as error:
         reason = reason_of(error)
-        log.warning("survived", what=what, reason=reason, exc_info=not isinstance(error, NanoClawError))
+        (warn or log.warning)("survived", what=what, reason=reason, exc_info=not isinstance(error, NanoClawError))
         return reason
     return None
 

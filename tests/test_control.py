@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
+from structlog.testing import capture_logs
 
 from nanoclaw_core.cli.connection import ControlClient, RequestFailed, connect
 from nanoclaw_core.control import LINE_LIMIT, ControlServer, socket_path
@@ -93,6 +97,26 @@ async def test_a_path_that_is_too_long_is_the_homes_fault(home: Path) -> None:
     with pytest.raises(HomeUnusable):
         async with connect(deep):
             pass
+
+
+async def test_a_host_without_a_file_left_serves_on_when_there_is_one_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """anyio's own `serve` ends with the first EMFILE, and with it the host would."""
+    monkeypatch.setattr("nanoclaw_core.control._ACCEPT_AGAIN", 0)
+    failures = iter([OSError(errno.EMFILE, "Too many open files")] * 3)
+    accept = socket.socket.accept
+
+    def fail_at_first(listening: socket.socket) -> tuple[socket.socket, Any]:
+        if failure := next(failures, None):
+            raise failure
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_at_first)
+    with capture_logs() as logs, anyio.fail_after(5):
+        async with FakeHost().serving(home), connect(home) as client:
+            assert (await client.call("version"))["version"]
+    assert [line["event"] for line in logs] == ["control.cannot_accept"]
 
 
 # --- requests -------------------------------------------------------------------------------------------------------------
@@ -251,3 +275,14 @@ async def _connected(home: Path, body: Callable[[ControlClient], Awaitable[None]
         await client.call("version")
         task_status.started()
         await body(client)
+
+
+def test_a_host_may_open_as_many_files_as_the_system_allows() -> None:
+    code = (
+        "import resource; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)); "
+        "from nanoclaw_core.cli.serve import _take_files; _take_files(); "
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "True\n"

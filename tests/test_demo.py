@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nanoclaw_core.builtins.demo import Demo, Json, reply_to
+from nanoclaw_core.errors import ModelUnavailable
 from nanoclaw_core.models import ModelRequest
 
 BASH = {"name": "Bash", "input_schema": {}}
@@ -176,3 +177,33 @@ async def test_an_answer_comes_as_json_or_as_events() -> None:
 async def test_tokens_are_counted() -> None:
     _, body = await respond("/v1/messages/count_tokens")
     assert json.loads(body)["input_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"messages": {"a": 1}},
+        {"messages": [1]},
+        {"messages": [{"role": "user", "content": 5}]},
+        {"tools": [{"name": 1}, {"name": "Bash"}]},
+        {"tools": [], "output_config": "x"},
+        {"tools": [], "output_config": {"format": [1]}},
+    ],
+    ids=str,
+)
+async def test_a_body_of_another_shape_is_refused_not_stumbled_over(odd: Json) -> None:
+    with pytest.raises(ModelUnavailable, match="cannot read") as refused:
+        await respond(**odd)
+    assert (refused.value.status, refused.value.retry) == (400, False)
+
+
+def test_a_call_id_with_thousands_of_digits_is_not_ours() -> None:
+    asked = user(wrapped("!bash x"))
+    forged = {"type": "tool_use", "id": f"toolu_demo_{'1' * 5000}_x", "name": "Bash", "input": {}}
+    assert called(asked, *result(forged, "y"))["name"] == "Bash"
+
+
+@pytest.mark.parametrize("opened", ["<system-reminder>", "<message>", "<message "])
+def test_tags_that_are_never_closed_cost_no_time(opened: str) -> None:
+    """Each would be searched through the rest of the text: with a megabyte, for minutes."""
+    assert "You said" in words(user(opened * 100_000))

@@ -16,11 +16,15 @@ import html
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio.to_thread
+import msgspec
+
+from nanoclaw_core.errors import ModelUnavailable
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.models import ModelRequest
 from nanoclaw_core.ports import ModelResponse, Provider, ProviderContext, ProviderFactory
@@ -29,11 +33,13 @@ MODEL: Final = "demo"
 Json = dict[str, Any]  # Any: JSON of a format that we do not own
 
 _REMINDER: Final = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+_REMINDER_END: Final = "</system-reminder>"
 _FOLDED_IN: Final = "The user sent a new message while you were working:"
-_MESSAGE: Final = re.compile(r"<message\b[^>]*>(.*?)</message>", re.DOTALL)
+_MESSAGE: Final = re.compile(r"<message\b[^<>]*>(.*?)</message>", re.DOTALL)
+_MESSAGE_END: Final = "</message>"
 _QUOTE: Final = re.compile(r"^\s*<quoted_message\b[^>]*>.*?</quoted_message>\n?", re.DOTALL)
 _INTERRUPTED: Final = "[Request interrupted by user"
-_OUR_CALL: Final = re.compile(r"toolu_demo_(\d+)_\w+")
+_OUR_CALL: Final = re.compile(r"toolu_demo_(\d{1,9})_\w+")
 _SHORT_NAME: Final = "mcp__nanoclaw__{}"
 _SEARCH: Final = "ToolSearch"
 
@@ -71,31 +77,31 @@ def reply_to(request: Mapping[str, Any]) -> Answer:
     if not request.get("tools"):  # Claude Code asks on its own behalf: a title, a summary of a web page
         return say(_harmless(request))
     open_turn = _open_turn(request.get("messages") or [])
+    offered = {tool["name"] for tool in request["tools"] if tool.get("name")}
+    results = _results(open_turn)
     answers: list[str] = []
     for index, text in enumerate(_heard(open_turn)):
-        step = _take(index, text, request, open_turn)
+        step = _take(index, text, offered, results)
         if isinstance(step, Answer):
             return step
         answers.append(step)
     return say(*(answers or ["I heard nothing."]))
 
 
-def _take(index: int, text: str, request: Mapping[str, Any], open_turn: Sequence[Json]) -> Answer | str:
+def _take(index: int, text: str, offered: Set[str], results: Mapping[tuple[int, str], str]) -> Answer | str:
     """Answer one message with words, or with the call that has to come first."""
     wanted = _directive(text)
     if isinstance(wanted, str):
         return wanted
-    results = _results(index, open_turn)
-    offered = {tool.get("name") for tool in request["tools"] if isinstance(tool, dict)}
     for name in (wanted.tool, _SHORT_NAME.format(wanted.tool)):
-        if name in results:
-            return results[name]
+        if (index, name) in results:
+            return results[index, name]
         if name in offered:
             return call(name, wanted.input, call_id=_call_id(index))
-    if _SEARCH in offered and _SEARCH not in results:  # Claude Code may keep tools back until they are looked for
+    if _SEARCH in offered and (index, _SEARCH) not in results:  # Claude Code may keep tools back until they are looked for
         query = f"select:{wanted.tool},{_SHORT_NAME.format(wanted.tool)}"
         return call(_SEARCH, {"query": query}, call_id=_call_id(index))
-    return f"There is no tool named {wanted.tool}. There are: {', '.join(sorted(filter(None, offered)))}."
+    return f"There is no tool named {wanted.tool}. There are: {', '.join(sorted(offered))}."
 
 
 def _directive(text: str) -> Call | str:
@@ -110,6 +116,8 @@ def _directive(text: str) -> Call | str:
         tool_input = json.loads(raw or "{}")
     except ValueError as error:
         return f"The input of {name} is no JSON: {error}"
+    except RecursionError:
+        return f"The input of {name} is nested too deeply."
     return Call(tool=name, input=tool_input) if isinstance(tool_input, dict) else f"The input of {name} must be a JSON object."
 
 
@@ -127,7 +135,7 @@ def _open_turn(messages: Sequence[Json]) -> list[Json]:
 def _heard(messages: Iterable[Json]) -> list[str]:
     """The texts of people, in order. Where the host wrapped messages, only those count: Claude Code adds words of its own."""
     texts = [text for message in messages for text in _spoken(message)]
-    wrapped = [html.unescape(_QUOTE.sub("", body)) for text in texts for body in _MESSAGE.findall(text)]
+    wrapped = [html.unescape(_QUOTE.sub("", body)) for text in texts for body in _MESSAGE.findall(_closed(text, _MESSAGE_END))]
     return wrapped or [text.strip() for text in texts if text.strip()]
 
 
@@ -135,8 +143,8 @@ def _spoken(message: Json) -> Iterator[str]:
     """What may come from people: words of the user, and what Claude Code says they wrote while it was at work."""
     for text in _texts(message):
         if message.get("role") == "user":
-            yield _REMINDER.sub("", text)
-        for aside in [text] if message.get("role") == "system" else _REMINDER.findall(text):
+            yield _without_reminders(text)
+        for aside in [text] if message.get("role") == "system" else _REMINDER.findall(_closed(text, _REMINDER_END)):
             yield from aside.split(_FOLDED_IN)[1:]
 
 
@@ -146,7 +154,9 @@ def _texts(message: Json) -> list[str]:
 
 def _blocks(message: Json) -> list[Json]:
     content = message.get("content") or []
-    return [{"type": "text", "text": content}] if isinstance(content, str) else [b for b in content if isinstance(b, dict)]
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
 def _call_id(index: int) -> str:
@@ -154,27 +164,38 @@ def _call_id(index: int) -> str:
     return f"toolu_demo_{index}_{uuid.uuid4().hex}"
 
 
-def _results(index: int, messages: Iterable[Json]) -> dict[str, str]:
-    """What the tools answered that were called for message `index`, by tool."""
-    called: dict[str, str] = {}
-    answered: dict[str, str] = {}
+def _results(messages: Iterable[Json]) -> dict[tuple[int, str], str]:
+    """What the tools answered that were called, by the number of the message that asked and the tool."""
+    called: dict[str, tuple[int, str]] = {}
+    answered: dict[tuple[int, str], str] = {}
     for block in (block for message in messages for block in _blocks(message)):
-        if block.get("type") == "tool_use" and (ours := _OUR_CALL.fullmatch(str(block.get("id")))) and int(ours[1]) == index:
-            called[str(block["id"])] = str(block.get("name"))
-        elif block.get("type") == "tool_result" and block.get("tool_use_id") in called:
-            answered[called[block["tool_use_id"]]] = _printed(block)
+        if block.get("type") == "tool_use" and (ours := _OUR_CALL.fullmatch(str(block.get("id")))):
+            called[str(block["id"])] = int(ours[1]), str(block.get("name"))
+        elif block.get("type") == "tool_result" and (asked := called.get(str(block.get("tool_use_id")))):
+            answered[asked] = _printed(block)
     return answered
 
 
 def _printed(result: Json) -> str:
-    return _REMINDER.sub("", "\n".join(_texts(result))).strip() or "(no output)"
+    return _without_reminders("\n".join(_texts(result))).strip() or "(no output)"
+
+
+def _without_reminders(text: str) -> str:
+    closed = _closed(text, _REMINDER_END)
+    return _REMINDER.sub("", closed) + text[len(closed) :]
+
+
+def _closed(text: str, end: str) -> str:
+    """`text` up to the last `end`. Beyond it every opened tag would be searched in vain, each through the whole rest."""
+    return text[: text.rfind(end) + len(end)] if end in text else ""
 
 
 def _harmless(request: Mapping[str, Any]) -> str:
     """Words for a request without tools; JSON with them in every field, where JSON was asked for."""
     words = "A conversation with the demo model"
     schema = ((request.get("output_config") or {}).get("format") or request.get("output_format") or {}).get("schema")
-    return json.dumps(dict.fromkeys(schema.get("properties", {}), words)) if isinstance(schema, dict) else words
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return json.dumps(dict.fromkeys(properties, words)) if isinstance(properties, dict) else words
 
 
 # --- the shape of the Messages API ----------------------------------------------------------------------------------------
@@ -226,24 +247,68 @@ def count_tokens(request: Mapping[str, Any]) -> int:
     return len(json.dumps(request)) // 4
 
 
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[Json] | None = None
+
+
+class _Format(msgspec.Struct):
+    schema: Json | None = None
+
+
+class _Settings(msgspec.Struct):
+    format: _Format | None = None
+
+
+class _Tool(msgspec.Struct):
+    name: str | None = None
+
+
+class _Request(msgspec.Struct):
+    """As much of the Messages API as is looked at here."""
+
+    messages: list[_Message] = []
+    tools: list[_Tool] | None = None
+    output_config: _Settings | None = None
+    output_format: _Format | None = None
+    stream: bool | None = None
+
+
 class Demo:
     """The provider `demo`."""
 
     paths = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 
+    def __init__(self) -> None:
+        self._turn = anyio.CapacityLimiter(1)
+
     @asynccontextmanager
     async def respond(self, request: ModelRequest) -> AsyncIterator[ModelResponse]:
-        document = json.loads(request.body)
-        if request.path.endswith("/count_tokens"):
-            yield _json({"input_tokens": count_tokens(document)})
-        elif document.get("stream"):
-            headers = {"content-type": "text/event-stream"}
-            yield ModelResponse(status=200, headers=headers, chunks=_each(events(document, reply_to(document))))
-        else:
-            yield _json(message(document, reply_to(document)))
+        """In a thread, because a conversation can be long."""
+        yield await anyio.to_thread.run_sync(_respond, request, limiter=self._turn)
 
     async def models(self) -> Sequence[str]:
         return [MODEL]
+
+
+def _respond(request: ModelRequest) -> ModelResponse:
+    try:
+        return _answer(request.path, json.loads(request.body))
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    # Not raised from the error, whose traceback would keep the whole conversation.
+    raise ModelUnavailable(f"The demo model cannot read this request: {reason}", status=400, retry=False)
+
+
+def _answer(path: str, document: Json) -> ModelResponse:
+    msgspec.convert(document, _Request)
+    if path.endswith("/count_tokens"):
+        return _json({"input_tokens": count_tokens(document)})
+    answer = reply_to(document)
+    if document.get("stream"):
+        headers = {"content-type": "text/event-stream"}
+        return ModelResponse(status=200, headers=headers, chunks=_each(list(events(document, answer))))
+    return _json(message(document, answer))
 
 
 def _json(document: Json) -> ModelResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -22,7 +23,18 @@ log = structlog.get_logger()
 def run(settings: Settings, log_file: Path | None) -> int:
     """Serve until a signal or `nanoclaw stop`; 130 when it was ctrl-C."""
     logs.configure(settings.log_level, log_file)
+    os.umask(0o077)  # what the host writes is for its owner alone; what workers read is given to them by name
+    _take_files()
     return anyio.run(_serve, settings)
+
+
+def _take_files() -> None:
+    """Use as many open files as the system allows: each connection of a worker is one, and the usual limit is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):  # macOS calls the hard limit infinite, and takes no such number
+        log.debug("host.file_limit_stays", limit=soft)
 
 
 async def _serve(settings: Settings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -81,7 +81,7 @@ class Caller:
         self._held = 0
 
     async def work(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Call `function` in a thread when it is this worker's turn; a worker that hangs up meanwhile does not get another."""
+        """Call `function` in a thread, one at a time: hanging up and asking again does not start a second one."""
         async with self._turn:
             return await finish(partial(self._in_thread, function, *arguments))
 
@@ -95,20 +95,37 @@ class Caller:
         Raises:
             RequestRefused: it is compressed, longer than `limit`, slow, or this worker has too much under way.
         """
-        _check_headers(request, limit)
-        body = bytearray()
-        held_before = self._held
-        claimed = 0
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise RequestRefused(415, "send the body as it is, without a Content-Encoding")
+        body, claimed = bytearray(), 0
         try:
             with anyio.move_on_after(BODY_WITHIN) as waiting:
-                async for chunk in request.content.iter_any():
+                async for chunk in _chunks(request, limit):
                     claimed += len(chunk)
-                    self._claim(len(chunk))
+                    self._hold(len(chunk))
                     body += chunk
-                    if len(body) > limit:
-                        raise _too_long(request, limit)
             if waiting.cancelled_caught:
                 raise RequestRefused(408, f"the body did not arrive within {BODY_WITHIN:g} s", retry=True)
             yield body
         finally:
             self._held -= claimed
+            body.clear()  # an error's traceback may keep it for long
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > MOST_HELD:
+            self.complaints.warn("gateway.bodies_refused", most=MOST_HELD)
+            raise RequestRefused(429, f"requests of more than {MOST_HELD:,} bytes are under way at once", retry=True)
+
+
+async def _chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    length = request.content_length or 0
+    if length <= limit:
+        length = 0
+        async for chunk in request.content.iter_any():
+            length += len(chunk)
+            if length > limit:
+                break
+            yield chunk
+    if length > limit:
+        raise RequestRefused(413, f"the body of {request.path} may have at most {limit:,} bytes")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Annotated, Final
 
 import msgspec
 
 from nanoclaw_core.errors import ProtocolViolation
+from nanoclaw_core.gateway import documents
 from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd, Usage, clean_text
 
 MOST_BYTES: Final = 16 * 1024 * 1024
+SHAPE: Final = documents.Shape(quotes=20_000, bare=100_000)
 _MOST_DETAIL: Final = 2000
+_MOST_TOKENS: Final = 2**40  # what a forged count may add to a sum without bursting a column
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -39,11 +42,11 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    input_tokens: Count = 0
-    output_tokens: Count = 0
-    cache_read_tokens: Count = 0
-    cache_write_tokens: Count = 0
-    model_calls: Count = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    model_calls: int = 0
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -80,9 +83,12 @@ def decode(data: str) -> Report:
     """
     try:
         # Not msgspec's own parser: it refuses lone surrogates, which a model may well write and `clean_text` repairs.
-        frame = msgspec.convert(json.loads(data), Hello | _TurnEnd | Failed | _Progress | _Heartbeat)
+        document = documents.read(data.encode("utf-8", "surrogatepass"), SHAPE)
+        frame = msgspec.convert(document, Hello | _TurnEnd | Failed | _Progress | _Heartbeat)
     except msgspec.ValidationError as error:
         raise ProtocolViolation(clean_text(str(error))[:100]) from error
+    except documents.TooIntricate as error:
+        raise ProtocolViolation(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise ProtocolViolation("a frame that is no JSON") from error
     match frame:
@@ -102,10 +108,18 @@ def _turn_end(frame: _TurnEnd) -> TurnEnd:
         id=clean_text(frame.id),
         covered=tuple(clean_text(uuid) for uuid in frame.covered),
         text="" if frame.failure else clean_text(frame.text),
-        conversation=clean_text(frame.conversation),
+        conversation=_conversation(frame.conversation),
         failure=_failure(frame.failure),
-        usage=Usage(**msgspec.structs.asdict(frame.usage)),
+        usage=Usage(**{name: min(max(count, 0), _MOST_TOKENS) for name, count in msgspec.structs.asdict(frame.usage).items()}),
     )
+
+
+def _conversation(text: str) -> str:
+    """A UUID, or '': the host then keeps the one it knows. A forged one in the spool would come back with every start."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return ""
 
 
 def _failure(frame: _Failure | None) -> Failure | None:
@@ -113,7 +127,7 @@ def _failure(frame: _Failure | None) -> Failure | None:
 
 
 def _detail(text: str) -> str:
-    return clean_text(" ".join(text.split()))[:_MOST_DETAIL]
+    return clean_text(" ".join(text[: 10 * _MOST_DETAIL].split()))[:_MOST_DETAIL]
 
 
 def welcome(protocol: int) -> str:

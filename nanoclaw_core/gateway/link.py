@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, web
 
 from nanoclaw_core.errors import ProtocolViolation
 from nanoclaw_core.gateway import frames
+from nanoclaw_core.gateway.caller import Caller
 from nanoclaw_core.gateway.courtesy import finish
 from nanoclaw_core.gateway.refusals import refusal
 from nanoclaw_core.models import Progress, Push, WorkerIdentity
@@ -120,8 +121,9 @@ class Link:
 class Seat:
     """The place of a worker's one link, from the opening of its socket to the closing."""
 
-    def __init__(self, identity: WorkerIdentity, events: WorkerEvents, hello_within: float) -> None:
-        self._identity = identity
+    def __init__(self, caller: Caller, events: WorkerEvents, hello_within: float) -> None:
+        self._identity = caller.identity
+        self._complaints = caller.complaints
         self._events = events
         self._hello_within = hello_within
         self._taken = anyio.Lock()
@@ -130,7 +132,7 @@ class Seat:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer GET /link, for as long as the connection lasts."""
         if not _proves(request.headers.get("Authorization", ""), self._identity):
-            log.warning("link.wrong_secret", worker=self._identity.worker_id)
+            self._complaints.warn("link.wrong_secret")
             return refusal(401, "the link needs this worker's secret")
         link = Link(self._identity, self._events)
         await link.socket.prepare(request)
@@ -160,7 +162,7 @@ class Seat:
         await link.leave()
 
     async def _punish(self, link: Link, violation: ProtocolViolation) -> None:
-        log.warning("link.protocol_violation", worker=self._identity.worker_id, reason=str(violation))
+        self._complaints.warn("link.protocol_violation", reason=str(violation))
         await self._events.failed(self._identity.worker_id, f"broke the protocol: {violation}")
         await link.socket.close(code=BROKE_RULES, message=str(violation).encode()[:120])
 

@@ -7,7 +7,6 @@ The format: https://modelcontextprotocol.io/specification/2025-11-25.
 from __future__ import annotations
 
 import dataclasses
-import json
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,15 +17,17 @@ from aiohttp import web
 
 import nanoclaw_core
 from nanoclaw_core.errors import NanoClawError
+from nanoclaw_core.gateway import documents
+from nanoclaw_core.gateway.caller import Caller, Complaints
 from nanoclaw_core.gateway.courtesy import finish
-from nanoclaw_core.gateway.refusals import read_body
-from nanoclaw_core.models import WorkerIdentity, clean_text
+from nanoclaw_core.models import clean_text
 from nanoclaw_core.ports import Action, ActionCall, ActionHosts
 from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
 
-MOST_BYTES: Final = 4 * 1024 * 1024
+MOST_BYTES: Final = 1024 * 1024
+SHAPE: Final = documents.Shape(quotes=100_000, bare=100_000)
 VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
 _CALL_ID: Final = "claudecode/toolUseId"
 _PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS = -32700, -32600, -32601, -32602
@@ -52,21 +53,22 @@ class McpServer:
         for action in actions:
             self._offer(action)
 
-    async def serve(self, request: web.Request, identity: WorkerIdentity) -> web.StreamResponse:
+    async def serve(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Answer one JSON-RPC message; an action that was begun is carried through, even if the worker hangs up."""
         try:
-            message = _parse(await read_body(request, MOST_BYTES))
+            async with caller.body(request, MOST_BYTES) as body:
+                message = await caller.work(_parse, body)
         except RpcError as error:
             return _failure(None, error, status=400)
         if "id" not in message:
             return web.Response(status=202)
         try:
-            result = await self._answer(message, identity)
+            result = await self._answer(message, caller)
         except RpcError as error:
             return _failure(message["id"], error)
         return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
-    async def _answer(self, message: Json, identity: WorkerIdentity) -> Json:
+    async def _answer(self, message: Json, caller: Caller) -> Json:
         parameters = message.get("params") or {}
         if not isinstance(parameters, dict):
             raise RpcError(_INVALID_PARAMS, "params must be an object")
@@ -78,7 +80,7 @@ class McpServer:
             case "tools/list":
                 return {"tools": self._tools}
             case "tools/call":
-                return await self._call(parameters, identity)
+                return await self._call(parameters, caller)
             case method:
                 raise RpcError(_METHOD_NOT_FOUND, f"there is no method {method!r:.80}")
 
@@ -91,7 +93,7 @@ class McpServer:
         self._actions[action.name] = action
         self._tools.append({"name": action.name, "description": action.description, "inputSchema": schema})
 
-    async def _call(self, parameters: Json, identity: WorkerIdentity) -> Json:
+    async def _call(self, parameters: Json, caller: Caller) -> Json:
         name = parameters.get("name")
         action = self._actions.get(name) if isinstance(name, str) else None
         if action is None:
@@ -101,25 +103,27 @@ class McpServer:
         except msgspec.ValidationError as error:
             return _result(f"{action.name} was not called: {error}", is_error=True)
         key = _key(parameters)
+        identity = caller.identity
         call = ActionCall(
             agent_group=identity.agent_group,
             session_id=identity.session_id,
             key=key,
             host=self._action_hosts(identity, key),
         )
-        return await finish(_carry_out, action, call, arguments)
+        async with caller.actions:
+            return await finish(_carry_out, action, call, arguments, caller.complaints)
 
 
-async def _carry_out(action: Action[Any], call: ActionCall, arguments: object) -> Json:
+async def _carry_out(action: Action[Any], call: ActionCall, arguments: object, complaints: Complaints) -> Json:
     results: list[str] = []
 
     async def handle() -> None:
         results.append(await action.handler(call, arguments))
 
     try:
-        failure = await survive(f"action {action.name}", handle(), passing=(NanoClawError,))
+        failure = await survive(f"action {action.name}", handle(), passing=(NanoClawError,), warn=complaints.warn)
     except NanoClawError as error:
-        log.info("action.refused", action=action.name, session=call.session_id, reason=type(error).__name__)
+        complaints.warn("action.refused", action=action.name, session=call.session_id, reason=type(error).__name__)
         return _result(str(error), is_error=True)
     if failure:
         return _result(f"{action.name} broke off on the host; whether it had an effect is not known.", is_error=True)
@@ -187,11 +191,13 @@ def _clean(value: object) -> object:
             return value
 
 
-def _parse(body: bytes) -> Json:
+def _parse(body: bytearray) -> Json:
     try:
-        message = _clean(json.loads(body))
+        message = _clean(documents.read(body, SHAPE))
     except (ValueError, RecursionError) as error:
-        raise RpcError(_PARSE_ERROR, "the body is no JSON") from error
+        raise RpcError(_PARSE_ERROR, f"the body cannot be read: {error}"[:200]) from error
     if not isinstance(message, dict) or not isinstance(message.get("method"), str):
         raise RpcError(_INVALID_REQUEST, "the body must be one JSON-RPC request, not a batch")
+    if not isinstance(message.get("id"), str | int | float | None):
+        raise RpcError(_INVALID_REQUEST, "an id is a text or a number")
     return message

@@ -7,17 +7,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import structlog
 from aiohttp import web
 
 from nanoclaw_core.errors import ModelUnavailable
-from nanoclaw_core.gateway.refusals import read_body, refusal
-from nanoclaw_core.models import ModelRequest, WorkerIdentity
+from nanoclaw_core.gateway import documents
+from nanoclaw_core.gateway.caller import Caller
+from nanoclaw_core.gateway.refusals import cut, refusal
+from nanoclaw_core.models import ModelRequest
 from nanoclaw_core.ports import ModelResponse, Provider
 
-log = structlog.get_logger()
-
-MOST_BYTES: Final = 64 * 1024 * 1024
+#: As much as the Messages API itself takes; images make requests long. A million tokens of text have far fewer parts.
+MOST_BYTES: Final = 32 * 1024 * 1024
+SHAPE: Final = documents.Shape(quotes=1_000_000, bare=1_000_000)
 
 #: What a request may hold at its top level (https://docs.anthropic.com/en/api/messages, and what Claude Code sends).
 ALLOWED_KEYS: Final = frozenset(
@@ -53,19 +54,21 @@ class ModelProxy:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
 
-    async def serve(self, request: web.Request, identity: WorkerIdentity) -> web.StreamResponse:
+    async def serve(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Check, send, and stream the answer back; leaving early cancels the provider's work."""
-        body = await read_body(request, MOST_BYTES)
-        try:
-            model_request = _checked(request, body)
-        except RequestForbidden as error:
-            log.warning("model.request_forbidden", worker=identity.worker_id, reason=str(error))
-            return refusal(403, f"NanoClaw does not pass this on: {error}")
-        except (ValueError, RecursionError):
-            return refusal(400, "the body must be a JSON object")
-        return await self._ask(request, model_request, identity)
+        async with caller.body(request, MOST_BYTES) as body:
+            try:
+                asked = await caller.work(_checked, request, body)
+            except RequestForbidden as error:
+                caller.complaints.warn("model.request_forbidden", reason=str(error))
+                return refusal(403, f"NanoClaw does not pass this on: {error}")
+            except documents.TooIntricate as error:
+                return refusal(413, str(error))
+            except (ValueError, RecursionError):
+                return refusal(400, "the body must be a JSON object")
+            return await self._ask(request, asked, caller)
 
-    async def _ask(self, request: web.Request, asked: ModelRequest, identity: WorkerIdentity) -> web.StreamResponse:
+    async def _ask(self, request: web.Request, asked: ModelRequest, caller: Caller) -> web.StreamResponse:
         answer: web.StreamResponse | None = None
         try:
             async with self._provider.respond(asked) as response:
@@ -73,24 +76,26 @@ class ModelProxy:
                 await answer.prepare(request)
                 async for chunk in response.chunks:
                     await answer.write(chunk)
-        except (ModelUnavailable, ConnectionError) as error:
-            reason = error if isinstance(error, ModelUnavailable) else ModelUnavailable(f"The connection broke: {error}")
-            log.warning("model.unavailable", worker=identity.worker_id, status=reason.status, reason=str(reason))
-            if answer is None or not answer.prepared:
-                return refusal(reason.status, str(reason), retry=reason.retry)
-            _cut(request)
+        except ModelUnavailable as error:
+            return self._give_up(request, answer, caller, error)
+        except ConnectionError as error:
+            return self._give_up(request, answer, caller, ModelUnavailable(f"The connection broke: {error}"))
+        return answer
+
+    def _give_up(
+        self, request: web.Request, answer: web.StreamResponse | None, caller: Caller, reason: ModelUnavailable
+    ) -> web.StreamResponse:
+        caller.complaints.warn("model.unavailable", status=reason.status, reason=str(reason))
+        if answer is None or not answer.prepared:
+            return refusal(reason.status, str(reason), retry=reason.retry)
+        cut(request)
         return answer
 
 
-def _cut(request: web.Request) -> None:
-    """Break the connection, so that half an answer does not look like a whole one."""
-    if request.transport is not None:
-        request.transport.abort()
-
-
-def _checked(request: web.Request, body: bytes) -> ModelRequest:
+def _checked(request: web.Request, body: bytearray) -> ModelRequest:
     """The request as the provider may see it; the body is written anew, so that no parser reads it differently."""
-    document = json.loads(body)
+    document = documents.read(body, SHAPE)
+    body.clear()  # the new one takes its place
     if not isinstance(document, dict):
         raise ValueError("no object")
     check(document)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -14,15 +13,22 @@ _TYPES: Final = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     413: "request_too_large",
+    415: "invalid_request_error",
     429: "rate_limit_error",
     504: "timeout_error",
     529: "overloaded_error",
 }
 
 
-class BodyTooLarge(Exception):
-    """A request's body is longer than its path allows."""
+class RequestRefused(Exception):
+    """A request that the gateway does not take, and the HTTP status that says why."""
+
+    def __init__(self, status: int, message: str, *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry = retry
 
 
 def refusal(status: int, message: str, *, retry: bool = False) -> web.Response:
@@ -32,29 +38,17 @@ def refusal(status: int, message: str, *, retry: bool = False) -> web.Response:
     return web.json_response({"type": "error", "error": error}, status=status, headers=headers)
 
 
-@web.middleware
-async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn aiohttp's own refusals (no such path, no such method) and bodies without end into ours."""
-    try:
-        return await handler(request)
-    except BodyTooLarge as error:
-        return refusal(413, str(error))
-    except web.HTTPException as error:
-        answer = refusal(error.status, f"{request.method} {request.path} does not exist here")
-        if "Allow" in error.headers:
-            answer.headers["Allow"] = error.headers["Allow"]
-        return answer
+def refusal_of(error: RequestRefused | web.HTTPException, request: web.Request) -> web.Response:
+    """Our own refusals, and aiohttp's (no such path, no such method), in the same shape."""
+    if isinstance(error, RequestRefused):
+        return refusal(error.status, str(error), retry=error.retry)
+    answer = refusal(error.status, f"{request.method} {request.path} does not exist here")
+    if "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        BodyTooLarge: it has more than `limit` bytes; no more than that were kept.
-    """
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise BodyTooLarge(f"the body of {request.path} may have at most {limit:,} bytes")
-    return bytes(body)
+def cut(request: web.Request) -> None:
+    """Break the connection, so that half an answer does not look like a whole one."""
+    if request.transport is not None:
+        request.transport.abort()

@@ -6,39 +6,40 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from nanoclaw_core.errors import HomeUnusable
+from nanoclaw_core.gateway.caller import Caller, Complaints, HttpLog
+from nanoclaw_core.gateway.doorway import Doorway, Visitor
 from nanoclaw_core.gateway.link import Seat
 from nanoclaw_core.gateway.mcp import McpServer
 from nanoclaw_core.gateway.model_proxy import ModelProxy
-from nanoclaw_core.gateway.refusals import refusal, refuse_in_json
+from nanoclaw_core.gateway.refusals import RequestRefused, cut, refusal, refusal_of
 from nanoclaw_core.models import WorkerIdentity
 from nanoclaw_core.ports import Action, ActionHosts, Provider, WorkerEvents
-
-log = structlog.get_logger()
+from nanoclaw_core.supervise import survive
 
 SOCKET: Final = "gateway.sock"
 LONGEST_SOCKET_PATH: Final = 103 if sys.platform == "darwin" else 107
 #: Seconds that requests get to end when the host does; their workers come back to the next host.
 _FAREWELL: Final = 1.0
 
-Answer = Callable[[web.Request, WorkerIdentity], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Door:
-    identity: WorkerIdentity
+    caller: Caller
     path: str
-    site: web.UnixSite
+    doorway: Doorway
     seat: Seat
 
 
@@ -62,16 +63,21 @@ class Gateway:
         self._events = events
         self._hello_within = hello_within
         self._doors: dict[str, _Door] = {}  # by the path of the socket
-        application = web.Application(middlewares=[refuse_in_json])
+        self._parsing = anyio.CapacityLimiter(1)
+        self._trouble = Complaints(most=1)
+        self._strangers = Complaints()
+        self._stack = AsyncExitStack()
+        application = web.Application(middlewares=[self._in_json])
         application.router.add_get("/link", self._link, allow_head=False)
         application.router.add_post("/mcp", self._known(McpServer(actions, action_hosts).serve))
         for path in provider.paths:
             application.router.add_post(path, self._known(ModelProxy(provider).serve))
-        self._runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=_FAREWELL)
+        self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=_FAREWELL)
 
     async def __aenter__(self) -> Self:
         _make_private(self._root)
         await self._runner.setup()
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
         return self
 
     async def __aexit__(
@@ -81,6 +87,7 @@ class Gateway:
             for door in list(self._doors.values()):
                 await self._shut(door)  # the folders stay: containers that outlive this host have them mounted
             await self._runner.cleanup()
+        await self._stack.__aexit__(kind, error, traceback)
 
     async def open(self, identity: WorkerIdentity) -> Path:
         """Listen for this worker; what an earlier host left at its place is replaced.
@@ -91,15 +98,16 @@ class Gateway:
         path = self._path(identity.worker_id)
         if door := self._doors.get(path):
             await self._shut(door)
-        site = web.UnixSite(self._runner, path)
+        assert self._runner.server is not None  # noqa: S101  # for the type checker: it is made on entering
         try:
             _make_folder(path)
-            await site.start()
-            _let_everybody_connect(path)
+            doorway = Doorway(path, self._runner.server, self._trouble, HttpLog(self._strangers))
         except OSError as error:
             raise HomeUnusable(self._root, error.strerror or str(error)) from error
-        seat = Seat(identity, self._events, self._hello_within)
-        self._doors[path] = _Door(identity=identity, path=path, site=site, seat=seat)
+        caller = Caller(identity, self._parsing)
+        seat = Seat(caller, self._events, self._hello_within)
+        self._doors[path] = _Door(caller=caller, path=path, doorway=doorway, seat=seat)
+        self._tasks.start_soon(doorway.attend, name=f"door of {identity.worker_id}")
         return Path(path).parent
 
     async def close(self, worker_id: str) -> None:
@@ -111,11 +119,8 @@ class Gateway:
 
     async def _shut(self, door: _Door) -> None:
         del self._doors[door.path]
-        await door.site.stop()
-        for connection in self._runner.server.connections if self._runner.server else ():
-            transport = connection.transport
-            if transport is not None and transport.get_extra_info("sockname") == door.path:
-                transport.abort()
+        await door.doorway.close()
+        door.caller.complaints.conclude()
 
     def _path(self, worker_id: str) -> str:
         path = str(self._root / worker_id / SOCKET)
@@ -134,9 +139,32 @@ class Gateway:
     def _known(self, answer: Answer) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
             door = self._door(request)
-            return await answer(request, door.identity) if door else _gone()
+            return await answer(request, door.caller) if door else _gone()
 
         return serve
+
+    @web.middleware
+    async def _in_json(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whatever goes wrong is answered in one shape; what nobody foresaw is logged, and the connection goes on."""
+        if isinstance(request.protocol, Visitor):
+            request.protocol.was_heard()
+        answers: list[web.StreamResponse] = []
+
+        async def answer() -> None:
+            answers.append(await handler(request))
+
+        door = self._door(request)
+        complaints = door.caller.complaints if door else self._strangers
+        passing = (RequestRefused, web.HTTPException, ConnectionError)
+        try:
+            failure = await survive(f"{request.method} {request.path:.80}", answer(), passing=passing, warn=complaints.warn)
+        except (RequestRefused, web.HTTPException) as error:
+            return refusal_of(error, request)
+        if failure is None:
+            return answers[0]
+        if request.writer.output_size:
+            cut(request)
+        return refusal(500, "NanoClaw failed at this request; the host's log says why")
 
 
 def _gone() -> web.Response:
@@ -156,8 +184,3 @@ def _make_folder(socket: str) -> None:
     folder = Path(socket).parent
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-
-
-def _let_everybody_connect(socket: str) -> None:
-    """The worker's user is not ours; the root folder keeps out whoever does not have this one mounted."""
-    Path(socket).chmod(0o666)

@@ -167,11 +167,12 @@ def _url(url_or_path: str | Path) -> URL:
 
 
 def _engine(url: URL, *, writes: bool) -> Engine:
-    size = 1 if writes else _READERS
+    # An error may come into a log or a chat; its parameters would be what people wrote.
+    common: Any = {"pool_size": 1 if writes else _READERS, "max_overflow": 0, "hide_parameters": True}  # see `create_engine`
     if url.get_backend_name() != "sqlite":
         options = {} if writes else {"postgresql_readonly": True}
-        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=True, execution_options=options)
-    engine = create_engine(url, pool_size=size, max_overflow=0)
+        return create_engine(url, **common, pool_pre_ping=True, execution_options=options)
+    engine = create_engine(url, **common)
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"  # a read that grows into a write fails at once, without waiting
 
     @event.listens_for(engine, "connect")

@@ -90,7 +90,8 @@ class Life:
         workspace = terms.home / "groups" / self.identity.agent_group.folder
         state, inbox = (terms.home / self.session.folder / name for name in ("state", "inbox"))
         workspace.parent.mkdir(mode=0o700, exist_ok=True)
-        inbox.mkdir(parents=True, exist_ok=True, mode=0o755)
+        inbox.mkdir(parents=True, exist_ok=True)
+        inbox.chmod(0o755)  # the worker's user is another one; the folders above keep everybody else out
         uid, gid = (int(number) for number in terms.user.split(":"))
         for folder in (workspace, state):
             prepare_folder(folder, uid, gid)

@@ -38,8 +38,9 @@ def of_failure(failure: Failure) -> str:
 
 def of_lost_worker(attempts: int, reason: str) -> str:
     """The notice for messages whose workers died too often."""
+    cause = reason.rstrip(".")
     return (
-        f"⚠️ I could not answer: the worker broke {attempts} times on this message, so I left it. The last time: {reason}. "
+        f"⚠️ I could not answer: the worker broke {attempts} times on this message, so I left it. The last time: {cause}. "
         "Send it again, perhaps in other words, or ask whoever runs this assistant to look into `logs/workers`, where its "
         "output is kept."
     )

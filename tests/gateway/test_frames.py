@@ -101,12 +101,13 @@ def test_a_heartbeat_is_progress_without_a_note() -> None:
         turn_end(text="x" * 1_000_001),
         turn_end(id=""),
         turn_end(failure={"kind": "boredom", "detail": ""}),
-        turn_end(usage={"input_tokens": -1}),
+        turn_end(usage={"input_tokens": "many"}),
+        '{"type": "progress", "note": [' + "[]," * 50_000 + "[]]}",
         json.dumps({"type": "progress", "note": "x" * 201}),
         '{"mood": ' + "[" * 100_000 + "}",
         "1" * 5000,
     ],
-    ids=["long text", "no id", "unknown kind", "negative tokens", "long note", "deep nesting", "long number"],
+    ids=["long text", "no id", "unknown kind", "no number", "many parts", "long note", "deep nesting", "long number"],
 )
 def test_what_goes_beyond_the_limits_is_refused(frame: str) -> None:
     with pytest.raises(ProtocolViolation):
@@ -116,3 +117,20 @@ def test_what_goes_beyond_the_limits_is_refused(frame: str) -> None:
 def test_a_text_of_the_greatest_length_is_taken() -> None:
     take: Callable[[str], object] = frames.decode
     assert isinstance(take(turn_end(text="🤖" * 1_000_000)), frames.Ended)
+
+
+@pytest.mark.parametrize("forged", ["c1", "", "../../etc/passwd", "0b0e1d2c-0000-4000-8000-000000000000\n--model x"])
+def test_a_conversation_that_is_no_uuid_is_not_kept(forged: str) -> None:
+    """It must not be refused either: it may wait in the spool, and would end every later worker of the session."""
+    ended = frames.decode(turn_end(conversation=forged))
+    assert isinstance(ended, frames.Ended)
+    assert ended.end.conversation == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"), [(-1, 0), (7, 7), (2**53, 2**40), (10**4000, 2**40)], ids=["below", "fine", "2**53", "huge"]
+)
+def test_forged_token_counts_stay_in_bounds(count: int, kept: int) -> None:
+    ended = frames.decode(turn_end(usage={"input_tokens": count}))
+    assert isinstance(ended, frames.Ended)
+    assert ended.end.usage == Usage(input_tokens=kept)

@@ -218,9 +218,19 @@ async def test_there_are_no_sessions(rig: Any, method: str) -> None:
         assert (await answer.json())["type"] == "error"
 
 
-async def test_a_body_beyond_4_mib_is_refused(rig: Any) -> None:
-    async with rig.client.post("http://gateway/mcp", data=io.BytesIO(b"x" * (4 * 1024 * 1024 + 1))) as answer:
+async def test_a_body_beyond_1_mib_is_refused(rig: Any) -> None:
+    async with rig.client.post("http://gateway/mcp", data=io.BytesIO(b"x" * (1024 * 1024 + 1))) as answer:
         assert answer.status == 413
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [('{"method": "ping", "id": 1, "x": [' + "[]," * 100_000 + "0]}", -32700), ('{"method": "ping", "id": [[1]]}', -32600)],
+    ids=["many parts", "an id with parts"],
+)
+async def test_what_is_made_to_keep_the_host_busy_is_refused(rig: Any, body: str, code: int) -> None:
+    async with rig.client.post("http://gateway/mcp", data=body) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (400, code)
 
 
 async def test_an_action_whose_parameters_have_no_schema_is_left_out(make_rig: Any) -> None:

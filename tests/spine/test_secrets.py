@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 import structlog
+from sqlalchemy.exc import DatabaseError
 
 from nanoclaw_core.errors import TryLater
 from nanoclaw_core.testing import Reply, ScriptedModel
@@ -71,6 +72,14 @@ async def test_the_log_holds_no_word_of_anybody(spine: Spine, model: ScriptedMod
             await host.delivery._clock.asleep()  # type: ignore[attr-defined]  # it is the test's own
     assert WORDS not in repr(events)
     assert {"message.routed", "worker.started", "turn.ended", "delivery.sent"} <= {event["event"] for event in events}
+
+
+async def test_an_error_of_the_database_repeats_no_word_of_anybody(spine: Spine) -> None:
+    async with spine.host() as host:
+        await host.database.write(lambda connection: connection.exec_driver_sql("DROP TABLE events"))
+        with pytest.raises(DatabaseError) as failure:
+            await spine.chat.say(WORDS)
+    assert WORDS not in str(failure.value)
 
 
 async def test_a_failed_turn_leaves_a_line_in_the_log(spine: Spine, model: ScriptedModel) -> None:

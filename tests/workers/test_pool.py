@@ -1,0 +1,212 @@
+"""All shifts together: who gives way, what is swept, what agents may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nanoclaw_core.errors import ActionRefused
+from nanoclaw_core.mailbox import MailboxUnusable, NewRow
+from nanoclaw_core.models import ContainerState, Session, TurnEnd
+from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
+from nanoclaw_core.store import sessions, workers
+from nanoclaw_core.store.database import Connection
+from tests.house import CHAT, House
+from tests.workers.crew import Crew, open_crew, until
+
+
+async def session_of(crew: Crew, thread: str) -> Session:
+    """Another session, with a message that waits."""
+
+    def ensure(connection: Connection) -> Session:
+        chat = crew.house.chat
+        make: Callable[..., Session] = partial(sessions.ensure_session, connection, agent_group_id=crew.house.agent.id)
+        return make(messaging_group_id=chat.id, thread=thread, now=1.0)
+
+    session = await crew.house.database.write(ensure)
+    mailbox = await crew.house.mailboxes.open(session)
+    address = replace(CHAT, thread=thread)
+    row = NewRow(id=thread, address=address, message_id=thread, sender_id="", sender_name="", text=thread, sent_at=1.0)
+    await mailbox.add_rows([row])
+    return session
+
+
+async def answered(crew: Crew, count: int) -> str:
+    """Let the worker number `count` answer what it is given."""
+    worker, link = await crew.linked(count)
+    await until(lambda: link.pushes)
+    await crew.answer(worker, *link.pushes)
+    return worker
+
+
+async def test_sessions_with_work_are_served_at_the_start(house: House) -> None:
+    async with open_crew(house) as crew:
+        await crew.row("before the start")
+    async with open_crew(house) as crew:
+        await crew.worker(1)
+
+
+async def test_a_row_that_comes_at_the_very_end_of_a_shift_is_seen(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its last look into the mailbox and its end."""
+    waiting = crew.house.mailbox.waiting
+
+    async def last_look(limit: int = 64) -> object:
+        found = await waiting(limit)
+        monkeypatch.undo()
+        await crew.row("just now")
+        return found
+
+    monkeypatch.setattr(crew.house.mailbox, "waiting", last_look)
+    crew.pool.wake(crew.house.session.id)
+    _, link = await crew.linked()
+    await until(lambda: link.pushes)
+
+
+async def test_of_the_idle_the_one_that_has_rested_longest_gives_way(crew: Crew) -> None:
+    for count, thread in enumerate(("a", "b"), start=1):
+        crew.pool.wake((await session_of(crew, thread)).id)
+        await answered(crew, count)
+        await until(lambda count=count: crew.doing().count("idle") == count)  # type: ignore[misc]
+        await crew.house.clock.advance(1)
+    crew.pool.wake((await session_of(crew, "c")).id)
+    await crew.worker(3)
+    assert crew.doors.closed == [await crew.worker(1)]
+
+
+async def test_for_two_that_wait_two_give_way(crew: Crew) -> None:
+    for count, thread in enumerate(("a", "b"), start=1):
+        crew.pool.wake((await session_of(crew, thread)).id)
+        await answered(crew, count)
+    await until(lambda: crew.doing() == ["idle", "idle"])
+    third, fourth = await session_of(crew, "c"), await session_of(crew, "d")
+    crew.pool.wake(third.id)
+    crew.pool.wake(fourth.id)
+    await crew.worker(4)
+
+
+async def test_a_worker_that_becomes_idle_gives_way_to_who_waits_already(crew: Crew) -> None:
+    for count, thread in enumerate(("a", "b"), start=1):
+        crew.pool.wake((await session_of(crew, thread)).id)
+        await crew.worker(count)
+    crew.pool.wake((await session_of(crew, "c")).id)
+    await until(lambda: crew.pool.status()["waiting"] == 1)
+    await answered(crew, 1)
+    await crew.worker(3)
+
+
+async def test_a_container_that_belongs_to_nobody_is_swept(crew: Crew) -> None:
+    labels = {INSTALLATION_LABEL: "i1", WORKER_LABEL: "wold"}
+    crew.runtime.living["old"] = ContainerState(id="old", name="old", labels=labels, running=True)
+    await crew.row("hello")
+    await crew.worker(1)
+    crew.runtime.look_again()
+    await until(lambda: list(crew.runtime.living) == ["c1"])
+
+
+async def test_a_worker_that_begins_while_the_sweep_looks_is_spared(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = crew.runtime.containers
+    looks = 0
+
+    async def slow(labels: object) -> object:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await crew.row("hello")
+            await crew.linked(1)
+        return await listed(labels)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(crew.runtime, "containers", slow)
+    crew.runtime.look_again()
+    await until(lambda: looks >= 2)
+    assert list(crew.runtime.living) == ["c1"]
+    assert len(await crew.house.database.read(workers.live_workers)) == 1
+
+
+async def test_a_container_that_ended_unseen_is_noticed_when_events_were_missed(crew: Crew) -> None:
+    await crew.row("hello")
+    await crew.linked(1)
+    crew.runtime.living["c1"] = replace(crew.runtime.living["c1"], running=False, exit_code=3)
+    crew.runtime.look_again()
+    await until(lambda: crew.doing()[0].startswith("waiting: "))
+    assert "code 3" in crew.doing()[0]
+
+
+async def test_a_session_that_a_dead_host_claimed_is_free_again(house: House) -> None:
+    claim = partial(workers.claim_worker, worker_id="wold", session_id=house.session.id, secret_hash="x", image="i", now=1.0)
+    assert await house.database.write(claim)
+    async with open_crew(house) as crew:
+        await crew.row("hello")
+        await crew.worker(1)
+
+
+async def test_an_unknown_worker_changes_nothing(crew: Crew) -> None:
+    await crew.pool.turn_ended("wx", TurnEnd(id="wx-1", covered=("u",), text="boo", conversation="c"))
+    await crew.pool.failed("wx", "boo")
+    await crew.pool.disconnected("wx")
+    assert await crew.outbound() == []
+
+
+async def test_an_end_that_cannot_be_stored_is_not_taken_and_the_worker_is_replaced(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crew.row("hello")
+    worker, link = await crew.linked()
+    await until(lambda: link.pushes)
+
+    async def fail(*arguments: object) -> None:
+        raise MailboxUnusable(Path("outbound.db"), "disk full")
+
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(crew.house.mailbox, "end_turn", fail)
+        with pytest.raises(MailboxUnusable):
+            await crew.answer(worker, *link.pushes)
+    await until(lambda: crew.doing()[0].startswith("waiting: "))
+    assert "cannot be stored" in crew.doing()[0]
+
+
+# --- what agents may do ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_answers_nobody_must_name_somebody(crew: Crew) -> None:
+    await crew.row("hello")
+    await crew.worker(1)
+    host = crew.pool.actions(crew.doors.opened[0], "k1")
+    with pytest.raises(ActionRefused, match="name a destination"):
+        await host.send("yo")
+    assert await host.send("yo", to="family") == "family"
+    assert await crew.outbound() == ["yo"]
+
+
+async def test_the_same_call_is_carried_out_once(crew: Crew) -> None:
+    await crew.row("hello")
+    _, link = await crew.linked()
+    await until(lambda: link.pushes)
+    for key in ("k1", "k1", "k2"):
+        await crew.pool.actions(crew.doors.opened[0], key).send("yo")
+    assert await crew.outbound() == ["yo", "yo"]
+
+
+async def test_what_is_internal_is_not_sent(crew: Crew) -> None:
+    await crew.row("hello")
+    _, link = await crew.linked()
+    await until(lambda: link.pushes)
+    host = crew.pool.actions(crew.doors.opened[0], "k1")
+    with pytest.raises(ActionRefused, match="nothing to send"):
+        await host.send("<internal>hm</internal>")
+    await host.send("yo<internal>hm</internal>")
+    assert await crew.outbound() == ["yo"]
+
+
+async def test_words_to_the_chat_that_is_answered_count_as_its_answer_in_whatever_thread(house: House) -> None:
+    async with open_crew(house) as crew:
+        await crew.row("hello", to=replace(CHAT, thread="t1"))
+        worker, link = await crew.linked()
+        await until(lambda: link.pushes)
+        await crew.pool.actions(crew.doors.opened[0], "k1").send("yo", to="family")
+        await crew.answer(worker, *link.pushes, text="<internal>all is said</internal>")
+        assert [row.to.thread for row in await house.mailbox.due()] == ["t1", "t1"]
+        assert await crew.outbound() == ["yo", "settled"]
