@@ -13,7 +13,7 @@ import pytest
 
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.errors import OutcomeUnknown, Refused, TryLater
-from nanoclaw_core.mailbox import NewOutbound
+from nanoclaw_core.mailbox import MailboxUnusable, NewOutbound
 from nanoclaw_core.models import Address, Capabilities, Event, OutboundMessage, Receipt
 from nanoclaw_core.ports import Channel
 from nanoclaw_core.store import sessions
@@ -218,6 +218,40 @@ async def test_a_row_for_a_channel_that_is_not_running_waits(house: House) -> No
         await office.put("hello")
         await house.clock.asleep()
     assert [row.text for row in await house.mailbox.due()] == ["hello"]
+
+
+async def test_a_mailbox_that_cannot_be_read_is_tried_again_after_growing_pauses_whoever_asks(
+    house: House, nanoclaw_channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    async def fail() -> None:
+        tries.append(house.clock.monotonic())
+        raise MailboxUnusable(Path("inbound.db"), "the disk is broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(house.mailbox, "due", fail)
+        async with post(house, nanoclaw_channel) as office:
+            await house.clock.asleep()
+            for _ in range(10):
+                office.delivery.wake(house.session.id)
+                await house.clock.advance(1)
+            assert tries == [0, 1, 3, 7]
+            broken.undo()
+            await office.put("hello")
+            await house.clock.advance(10)
+            assert [message.text for message in await nanoclaw_channel.sent(1)] == ["hello"]
+
+
+async def test_a_notice_that_no_mailbox_can_hold_is_said_once_and_harms_nobody(
+    house: House, nanoclaw_channel: FakeChannel
+) -> None:
+    nanoclaw_channel.fail_next(RuntimeError("a bug in the plugin"))
+    async with post(house, nanoclaw_channel) as office:
+        for text in ("lost", "heard"):
+            await office.delivery.say(CHAT, text)
+        await office.delivery.say(replace(CHAT, channel="unknown"), "nobody is there")
+    assert [message.text for message in nanoclaw_channel.outbox] == ["heard"]
 
 
 async def test_a_session_with_nothing_left_is_settled(house: House, nanoclaw_channel: FakeChannel) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio import to_thread
 
+from nanoclaw_runner.files import open_regular, own_folder, report
+
 if TYPE_CHECKING:
     from claude_agent_sdk import HookMatcher
 
 KEPT: Final = 20  # transcripts of a session
+PIECE: Final = 2**20  # bytes
 
 
 def before_compaction(state: Path) -> dict[str, list[HookMatcher]]:
@@ -36,10 +38,22 @@ def archives(state: Path) -> Path:
 def archive(transcript: Path, folder: Path) -> None:
     """Copy a transcript; the oldest beyond 20 go. One that is missing, or a full disk, must not stop the compaction."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(folder)
         target = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}-{transcript.name}"
-        shutil.copyfile(transcript, target)
+        _copy(transcript, target)
         for old in sorted(folder.iterdir())[:-KEPT]:
             old.unlink()
     except OSError as error:
-        os.write(2, f"the transcript could not be archived: {error}\n".encode())
+        report(f"the transcript could not be archived: {error}")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a regular file, as long as it is now: one that is a link to `/dev/zero` by now would have no end."""
+    fd = open_regular(source)
+    if fd is None:
+        return
+    with os.fdopen(fd, "rb") as original, target.open("xb") as copy:
+        left = os.fstat(fd).st_size
+        while left > 0 and (piece := original.read(min(left, PIECE))):
+            copy.write(piece)
+            left -= len(piece)

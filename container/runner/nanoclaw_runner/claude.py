@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from nanoclaw_runner.archive import before_compaction
 from nanoclaw_runner.cli import ClaudeOptions, arguments, environment, find_claude
 from nanoclaw_runner.engines import EngineFailed, Place, Reports
+from nanoclaw_runner.home import settle
 from nanoclaw_runner.records import record
 from nanoclaw_runner.sdk import import_sdk
 from nanoclaw_runner.transcript import Turn, find_transcript, read_turns
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 MAX_OUTSTANDING: Final = 64  # a result names no more uuids than that
 KEPT_ERRORS: Final = 20  # lines
 MAX_ERROR_LINE: Final = 2000  # bytes
+FIRST_SIGN: Final = 120.0  # seconds from the first push to the first message of Claude Code
+PULSE: Final = 60.0  # seconds between two questions whether Claude Code still reacts, while something is unanswered
+REACTION: Final = 45.0  # seconds for the reply; it comes within milliseconds, also while a tool runs
 GIVING_UP: Final = 5.0  # seconds between a broken input and giving up on a process that does not end
 
 #: Arguments of Claude Code's tools that tell a person best what is done.
@@ -55,6 +60,8 @@ class ClaudeEngine:
         self._riders: dict[str, list[str]] = {}  # by the uuid of a turn that is run again: pushes that are part of it
         self._past: list[Turn] = []
         self._pouring = anyio.Lock()
+        self._pushed = anyio.Event()
+        self._alive = anyio.Event()  # Claude Code said something
         self._errors: deque[str] = deque(maxlen=KEPT_ERRORS)
         self._errors_ended = anyio.Event()
 
@@ -62,6 +69,7 @@ class ClaudeEngine:
         """See `Engine`."""
         self._orders.append(_Prompt(uuid=uuid, text=text))
         self._ordered.set()
+        self._pushed.set()
 
     async def interrupt(self) -> None:
         """See `Engine`."""
@@ -72,19 +80,23 @@ class ClaudeEngine:
         """See `Engine`. Claude Code starts before its SDK is imported, which then takes no time of its own.
 
         Raises:
-            EngineFailed: Claude Code ended.
+            EngineFailed: Claude Code ended, never said anything, or does not react any more.
         """
+        settle(self._place.state)
         transcript = find_transcript(self._place.state, self._options.conversation)
         size = transcript.stat().st_size if transcript else 0
         async with await self._spawn(resume=size > 0) as process, anyio.create_task_group() as group:
             group.start_soon(self._copy_errors, process, name="Claude Code's errors")
+            group.start_soon(self._expect_sign, name="watchdog")
             await to_thread.run_sync(import_sdk)
             if transcript and size:
                 read = partial(read_turns, transcript, size, resume_interrupted=self._options.resume_interrupted)
                 self._past = await to_thread.run_sync(read)
             async with self._connect(process) as client:
                 group.start_soon(self._feed, client, reports, name="prompts")
+                group.start_soon(self._take_pulse, client, name="pulse")
                 async for message in client.receive_messages():
+                    self._alive.set()
                     await self._hear(message, client, reports)
             raise EngineFailed("Claude Code's output ended")
 
@@ -111,6 +123,40 @@ class ClaudeEngine:
         hooks = before_compaction(self._place.state)
         transport = AdoptedProcess(process, partial(self._obituary, process))
         return ClaudeSDKClient(ClaudeAgentOptions(hooks=hooks), transport=transport)  # type: ignore[arg-type]  # keys are Literal
+
+    async def _expect_sign(self) -> None:
+        """Give up on a process that runs and stays mute: it may wait for ever for something in a folder of the agent's.
+
+        Only the first message is waited for: later, a long tool call is silent too.
+
+        Raises:
+            EngineFailed: it did.
+        """
+        await self._pushed.wait()
+        with anyio.move_on_after(FIRST_SIGN):
+            await self._alive.wait()
+            return
+        raise EngineFailed(f"Claude Code gave no sign of life within {FIRST_SIGN:g} s of its first message")
+
+    async def _take_pulse(self, client: ClaudeSDKClient) -> None:
+        """Give up on a process that stopped or hangs in the middle of a turn, which heartbeats would hide.
+
+        Raises:
+            EngineFailed: it did.
+        """
+        from claude_agent_sdk import CLIConnectionError
+
+        while True:
+            await self._pushed.wait()
+            self._pushed = anyio.Event()
+            while True:
+                await anyio.sleep(PULSE)
+                if not (self._taken or self._waiting or self._riders):
+                    break
+                with anyio.move_on_after(REACTION) as question, suppress(CLIConnectionError):  # the reading side knows
+                    await client.get_mcp_status()
+                if question.cancelled_caught:
+                    raise EngineFailed(f"Claude Code did not react within {REACTION:g} s")
 
     # --- prompts ----------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from nanoclaw_runner.engines import EngineFailed, Place
+from nanoclaw_runner.files import write_whole
 from nanoclaw_runner.records import Misfit
 
 #: Tools that need a person at the keyboard, a timer of Claude Code's own (the host keeps the tasks), or the internet.
@@ -67,7 +68,11 @@ def arguments(options: ClaudeOptions, place: Place, *, resume: bool) -> list[str
     server = {"type": "http", "url": f"{place.gateway}/mcp", "alwaysLoad": True}
     words = ["--output-format", "stream-json", "--verbose", "--input-format", "stream-json"]
     words += ["--permission-mode", "bypassPermissions", "--allow-dangerously-skip-permissions"]
-    words += ["--setting-sources=project", "--disallowedTools", ",".join(DISALLOWED)]
+    words += ["--disallowedTools", ",".join(DISALLOWED)]
+    # No file of the agent configures its engine; CLAUDE.md is read all the same, through --add-dir. What Claude Code itself
+    # takes for the environment of its settings is said here once more, above everything else (docs/decisions/0006).
+    words += ["--setting-sources=", f"--add-dir={place.workspace}"]
+    words += ["--settings", json.dumps({"env": environment(options, place, resume=resume)})]
     words += ["--strict-mcp-config", "--mcp-config", json.dumps({"mcpServers": {"nanoclaw": server}})]
     words.append(f"--resume={options.conversation}" if resume else f"--session-id={options.conversation}")
     if options.instructions:
@@ -86,6 +91,8 @@ def environment(options: ClaudeOptions, place: Place, *, resume: bool) -> dict[s
         "ANTHROPIC_BASE_URL": place.gateway,
         "ANTHROPIC_API_KEY": "nanoclaw-placeholder",  # the host puts the real one in
         "NO_PROXY": "127.0.0.1",
+        "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1",
+        "CLAUDE_SECURESTORAGE_CONFIG_DIR": "/nonexistent",  # a FIFO for ~/.claude/.credentials.json would halt it at once
         "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
@@ -101,6 +108,5 @@ def environment(options: ClaudeOptions, place: Place, *, resume: bool) -> dict[s
 
 def _write_instructions(state: Path, instructions: str) -> Path:
     path = state / ".nanoclaw" / "instructions.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(instructions, encoding="utf-8", errors="replace")
+    write_whole(path, [instructions.encode("utf-8", "replace")])
     return path

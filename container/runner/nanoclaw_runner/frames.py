@@ -165,7 +165,7 @@ def decode_runner(line: str | bytes) -> RunnerFrame:
 def _decode(line: str | bytes, kinds: Mapping[str, type[Kind]]) -> Kind:
     try:
         raw = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameRefused(f"no JSON: {error}") from error
     name = raw.get("type") if isinstance(raw, dict) else None
     if not isinstance(name, str) or name not in kinds:

@@ -8,12 +8,19 @@ waited together become one line, joined by line ends, which has the uuid of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from nanoclaw_runner.files import open_regular, set_aside
 from nanoclaw_runner.frames import joined
+
+MAX_TRANSCRIPT: Final = 256 * 2**20  # bytes; Claude Code would not survive a much longer one either
+MAX_LINE: Final = 64 * 2**20  # bytes
+MAX_TURNS: Final = 1000  # the last ones; no host waits for earlier ones
 
 _INTERRUPTED: Final = "[Request interrupted by user"
 _OPEN_ENDS: Final = frozenset({None, "tool_use", "pause_turn"})
@@ -51,34 +58,58 @@ class Turn:
 
 
 def find_transcript(state: Path, conversation: str) -> Path | None:
-    """Where the transcript of `conversation` is, if there is one."""
-    return next((state / ".claude" / "projects").glob(f"*/{conversation}.jsonl"), None)
+    """Where the transcript of `conversation` is, if there is one; what has its name and is none is set aside."""
+    projects = (state / ".claude" / "projects").glob("*/")
+    # The name is put on here: a glob that ends in it would pass over links that lead nowhere.
+    return next((path for project in projects if _is_usable(path := project / f"{conversation}.jsonl")), None)
+
+
+def _is_usable(path: Path) -> bool:
+    fd = open_regular(path)
+    if fd is None:
+        return False
+    size = os.fstat(fd).st_size
+    os.close(fd)
+    if size > MAX_TRANSCRIPT:
+        set_aside(path, f"it has {size:,} bytes")
+    return size <= MAX_TRANSCRIPT
 
 
 def read_turns(path: Path, size: int, *, resume_interrupted: bool) -> list[Turn]:
     """The turns in the first `size` bytes of the transcript, in order; what was written later belongs to this life."""
-    with path.open("rb") as file:
-        lines = file.read(size).splitlines()
-    turns: list[Turn] = []
-    for entry in _entries(lines):
-        _take(entry, turns)
+    turns: deque[Turn] = deque(maxlen=MAX_TURNS)
+    for entry in _entries(_lines(path, size)):
+        try:
+            _take(entry, turns)
+        except (AttributeError, TypeError):
+            continue  # not of Claude Code's making
     if turns and resume_interrupted:
         turns[-1].rerun = turns[-1].answer is None and not turns[-1].interrupted
-    return turns
+    return list(turns)
 
 
-def _entries(lines: list[bytes]) -> Iterator[dict[str, Any]]:  # JSON objects of a format that is not ours
+def _lines(path: Path, size: int) -> Iterator[bytes]:
+    fd = open_regular(path)
+    if fd is None:
+        return
+    with os.fdopen(fd, "rb") as file:
+        while size > 0 and (line := file.readline(min(size, MAX_LINE))):
+            size -= len(line)
+            yield line
+
+
+def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:  # JSON objects of a format that is not ours
     for line in lines:
         if b'"type":"user"' in line or b'"type":"assistant"' in line or b'"queued_command"' in line:
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # the line that was being written when the power went
             if isinstance(entry, dict) and not entry.get("isSidechain"):
                 yield entry
 
 
-def _take(entry: dict[str, Any], turns: list[Turn]) -> None:
+def _take(entry: dict[str, Any], turns: deque[Turn]) -> None:
     attachment = entry.get("attachment") or {}
     message = entry.get("message") or {}
     if entry.get("type") == "user":
@@ -86,10 +117,10 @@ def _take(entry: dict[str, Any], turns: list[Turn]) -> None:
     elif turns and entry.get("type") == "assistant":
         _take_assistant(entry, message, turns[-1])
     elif turns and attachment.get("type") == "queued_command" and attachment.get("source_uuid"):
-        turns[-1].folded.append(attachment["source_uuid"])
+        turns[-1].folded.append(str(attachment["source_uuid"]))
 
 
-def _take_user(entry: dict[str, Any], message: dict[str, Any], turns: list[Turn]) -> None:
+def _take_user(entry: dict[str, Any], message: dict[str, Any], turns: deque[Turn]) -> None:
     content = message.get("content") or ""
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     text = "\n".join(block.get("text", "") for block in blocks if block.get("type") == "text")
@@ -100,13 +131,14 @@ def _take_user(entry: dict[str, Any], message: dict[str, Any], turns: list[Turn]
         if turns:
             turns[-1].interrupted = True
     elif not entry.get("isMeta") and not entry.get("isCompactSummary"):
-        turns.append(Turn(uuid=entry.get("uuid", ""), prompt=text))
+        turns.append(Turn(uuid=str(entry.get("uuid", "")), prompt=text))
 
 
 def _take_assistant(entry: dict[str, Any], message: dict[str, Any], turn: Turn) -> None:
     text = "".join(block.get("text", "") for block in message.get("content") or () if block.get("type") == "text")
     if entry.get("isApiErrorMessage"):
-        turn.answer, turn.error, turn.status = None, text, entry.get("apiErrorStatus")
+        status = entry.get("apiErrorStatus")
+        turn.answer, turn.error, turn.status = None, text, status if isinstance(status, int) else None
     elif message.get("stop_reason") in _OPEN_ENDS:
         turn.answer = None
     elif text:

@@ -57,8 +57,8 @@ class AdoptedProcess(Transport):
                 raise EngineFailed("Claude Code wrote a line of more than 64 MiB") from error
             except (anyio.IncompleteRead, anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError):
                 raise await self._obituary() from None
-            if line.startswith(b"{"):
-                yield json.loads(line)
+            if (message := _read(line)) is not None:
+                yield message
 
     async def end_input(self) -> None:
         """Close the standard input."""
@@ -79,3 +79,12 @@ class AdoptedProcess(Transport):
             end_it()
         with anyio.move_on_after(CLOSING):
             await self._process.wait()
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    """A JSON object; the agent's commands can write into this stream too, and must not end it."""
+    try:
+        message = json.loads(line) if line.startswith(b"{") else None
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None

@@ -33,6 +33,7 @@ from nanoclaw_runner.relay import run_relay
 from nanoclaw_runner.spool import Spool
 
 HEARTBEAT: Final = 15.0  # seconds
+NOTE_PAUSE: Final = 0.5  # seconds between two notes of progress
 LAST_WORDS: Final = 5.0  # seconds for the host to acknowledge why this worker ends
 CUT: Final = "\n\n[This answer was too long and was cut here.]"
 
@@ -42,18 +43,21 @@ log = logging.getLogger(__name__)
 class Desk:
     """Between link and engine: hands each push on once, and turns the engine's reports into frames."""
 
-    def __init__(self, worker: str, engine: Engine, link: Link, known: frozenset[str]) -> None:
+    def __init__(self, worker: str, engine: Engine, link: Link, spool: Spool) -> None:
         self._worker = worker
         self._engine = engine
         self._link = link
-        self._known = set(known)
+        self._spool = spool
+        self._known: set[str] = set()
         self._open: set[str] = set()
+        self._note = ""
+        self._noted = anyio.Event()
         self._busy = anyio.Event()
         self._numbers = count(1)
 
     async def push(self, uuid: str, text: str) -> None:
-        """Hand a push to the engine, unless it came before or a predecessor's spooled frame answers it."""
-        if uuid not in self._known:
+        """Hand a push to the engine, unless it came before or a frame that waits in the spool answers it."""
+        if uuid not in self._known and not self._spool.covers(uuid):
             self._known.add(uuid)
             self._open.add(uuid)
             self._busy.set()
@@ -85,7 +89,18 @@ class Desk:
 
     async def progressed(self, note: str) -> None:
         """See `Reports`."""
-        await self._link.mention(Progress(note=one_line(note, MAX_NOTE)))
+        self._note = one_line(note, MAX_NOTE)
+        self._noted.set()
+
+    async def tell(self) -> None:
+        """Send the latest note, at most one in half a second: an agent can write any number into its engine's output."""
+        while True:
+            await self._noted.wait()
+            self._noted = anyio.Event()
+            note, self._note = self._note, ""
+            if note:
+                await self._link.mention(Progress(note=note))
+                await anyio.sleep(NOTE_PAUSE)
 
     async def died(self, detail: str) -> None:
         """Tell the host that the engine is dead."""
@@ -102,10 +117,10 @@ class Desk:
     async def _end(
         self, covered: Sequence[str], text: str, failure: Failure | None, conversation: str, usage: Mapping[str, int]
     ) -> None:
-        self._known.update(covered)
         self._open.difference_update(covered)
         if not self._open:
             self._busy = anyio.Event()
+            self._note = ""  # it would come after the answer
         end = TurnEnd(
             id=self._next_id(),
             covered=joined(covered),
@@ -123,7 +138,7 @@ class Desk:
 async def work(launch: LaunchDocument) -> int:
     """Run the worker to its end; return the exit code: 0 when the host asked for the end, 1 when something broke."""
     spool = Spool(Path(launch.state, ".nanoclaw", "spool.jsonl"))
-    known = spool.load()
+    spool.load()
     async with anyio.create_task_group() as group:
         port = await group.start(run_relay, launch.socket, name="relay")
         place = Place(
@@ -132,7 +147,7 @@ async def work(launch: LaunchDocument) -> int:
             gateway=f"http://127.0.0.1:{port}",
             options=launch.options,
         )
-        life = _Life(launch, spool, known)
+        life = _Life(launch, spool)
         group.start_soon(life.end_on_signal, group.cancel_scope, name="signals")
         await life.live(place)
         group.cancel_scope.cancel()
@@ -140,10 +155,9 @@ async def work(launch: LaunchDocument) -> int:
 
 
 class _Life:
-    def __init__(self, launch: LaunchDocument, spool: Spool, known: frozenset[str]) -> None:
+    def __init__(self, launch: LaunchDocument, spool: Spool) -> None:
         self._launch = launch
         self._spool = spool
-        self._known = known
         self.exit_code = 0
 
     async def live(self, place: Place) -> None:
@@ -155,9 +169,10 @@ class _Life:
             engine = _Stillborn(self._launch.engine, error)
         hello = Hello(protocols=PROTOCOLS, worker=self._launch.worker, engine=engine.label)
         link = Link(self._launch.socket, self._launch.secret, hello, self._spool)
-        desk = Desk(self._launch.worker, engine, link, self._known)
+        desk = Desk(self._launch.worker, engine, link, self._spool)
         async with anyio.create_task_group() as group:
             group.start_soon(desk.beat, name="heartbeat")
+            group.start_soon(desk.tell, name="progress")
             group.start_soon(self._keep_link, link, desk, group.cancel_scope, name="link")
             await self._run_engine(engine, desk)
             group.cancel_scope.cancel()

@@ -49,7 +49,13 @@ async def test_tools_run_and_are_told(home: Home, host: FakeHost) -> None:
     assert str(home.workspace) in text
     assert "ANTHROPIC_API_KEY=nanoclaw-placeholder" in text
     assert "s3cret" not in text
-    assert [frame.note for frame in host.of(Progress)] == ["Bash: pwd; env", "send_message"]
+    assert host.of(Progress)[0].note == "Bash: pwd; env"
+
+
+async def test_an_action_of_the_host_is_told_by_its_short_name(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!tool mcp__nanoclaw__send_message")
+    async with home.worker():
+        assert (await host.until(Progress)).note == "send_message"
 
 
 async def test_a_busy_model_is_tried_again_and_that_is_told(home: Home, host: FakeHost) -> None:

@@ -10,7 +10,7 @@ import pytest
 from miniature import FakeHost, Home
 from nanoclaw_runner import worker
 from nanoclaw_runner.engines import EngineFailed, Place
-from nanoclaw_runner.frames import MAX_TEXT, Failed, Heartbeat, Progress, TurnEnd
+from nanoclaw_runner.frames import MAX_TEXT, Failed, Heartbeat, Progress, TurnEnd, Usage, encode
 from nanoclaw_runner.launch import parse_launch
 
 NO_USAGE: dict[str, int] = {}
@@ -50,6 +50,14 @@ class Puppet:
                 await reports.answered([uuid], "x" * (MAX_TEXT + 1), conversation="c", usage=NO_USAGE)
             case "busy":
                 await reports.progressed("y\n" * 500)
+            case "flood":
+                await reports.progressed("note 0")
+                await anyio.sleep(0.01)
+                for number in range(1000):
+                    await reports.progressed(f"note {number}")
+            case "late":
+                await reports.progressed("working")
+                await reports.answered([uuid], text, conversation="c", usage=NO_USAGE)
             case "interrupted":
                 await reports.turn_failed(self.pushed, "interrupted", "it\nwas", conversation="c", usage=NO_USAGE)
             case _:
@@ -183,6 +191,42 @@ async def test_a_heart_beats_while_a_turn_runs_and_only_then(
         quiet = len(host.of(Heartbeat))
         await anyio.sleep(0.1)
         assert len(host.of(Heartbeat)) <= quiet + 1
+        await host.say('{"type": "shutdown"}')
+
+
+async def test_a_flood_of_notes_becomes_one_in_half_a_second_and_the_latest_wins(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "flood")
+        assert [(await host.until(Progress, number)).note for number in (1, 2)] == ["note 0", "note 999"]
+        await host.push("u2", "the answer")
+        assert (await host.until(TurnEnd)).text == "the answer"
+        await host.say('{"type": "shutdown"}')
+    assert len(host.of(Progress)) == 2
+
+
+async def test_a_note_never_comes_after_the_answer(home: Home, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "NOTE_PAUSE", 0.01)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "late")
+        await host.until(TurnEnd)
+        await anyio.sleep(0.05)
+        await host.say('{"type": "shutdown"}')
+    assert host.of(Progress) == []
+
+
+async def test_a_push_is_not_lost_to_a_spool_that_claimed_to_answer_it(home: Home, host: FakeHost) -> None:
+    forged = TurnEnd(id="x-1", covered=("u9",), text="", conversation="c", failure=None, usage=Usage())
+    (home.state / ".nanoclaw").mkdir()
+    (home.state / ".nanoclaw" / "spool.jsonl").write_text(encode(forged) + "\n")
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.until(TurnEnd)
+        await host.push("u1", "first")  # by its answer the acknowledgement of the forged one has arrived
+        await host.until(TurnEnd, 2)
+        await host.push("u9", "asked later")
+        assert (await host.until(TurnEnd, 3)).text == "asked later"
         await host.say('{"type": "shutdown"}')
 
 
