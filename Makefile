@@ -31,6 +31,7 @@ lint: $(STAMPS)/developing ## Check style
 
 types: $(STAMPS)/developing ## Check types
 	@$(BIN)/mypy
+	@$(BIN)/mypy container/runner/tests # apart: two folders called tests in one run confuse it
 
 size: $(STAMPS)/developing ## Count lines, files and dependencies
 	@$(BIN)/python scripts/size.py
