@@ -138,6 +138,8 @@ class Shift:
         mailbox = await self._desk.mailboxes.open(self.session)
         while True:
             self._outstanding = {each.push.uuid: each for each in await mailbox.outstanding()}
+            for each in self._outstanding.values():
+                self.reply_to = each.address  # an engine may take up its turn before it is pushed again
             if not self._outstanding and not await mailbox.waiting(1):
                 return
             if given_up := [row for each in self._outstanding.values() if each.attempts >= MAX_LIVES for row in each.rows]:

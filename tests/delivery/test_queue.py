@@ -122,14 +122,13 @@ async def test_a_refused_row_is_reported_and_the_next_one_goes_on(house: House, 
 
 
 async def test_after_the_deadline_a_row_is_given_up_visibly(house: House, nanoclaw_channel: FakeChannel) -> None:
-    nanoclaw_channel.fail_next(*[TryLater("down", after=40 * 3600)] * 2)
+    nanoclaw_channel.fail_next(*[TryLater("down", after=40 * 3600)] * 3)
     async with post(house, nanoclaw_channel) as office:
         await office.put("late")
         for count in (1, 2):
             await nanoclaw_channel.tried(count)
             await house.clock.asleep()
             await house.clock.advance(40 * 3600)
-        nanoclaw_channel.fail_next(TryLater("down"))
         await office.until_nothing_is_due()
     assert "gave up after 72 hours" in office.told[-1].data["reason"]
 

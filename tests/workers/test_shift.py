@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from nanoclaw_core.mailbox import NewOutbound
-from nanoclaw_core.models import Failure, FailureKind, Progress, TurnEnd
+from nanoclaw_core.mailbox import NewOutbound, NewRow
+from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd
 from nanoclaw_core.workers.shift import MAX_OUTSTANDING
 from tests.house import CHAT, House
 from tests.workers.crew import Crew, open_crew, until
@@ -222,3 +222,14 @@ async def test_words_that_wait_for_delivery_are_nothing_for_a_shift(crew: Crew) 
     crew.pool.wake(crew.house.session.id)
     await until(lambda: not crew.pool.shifts)
     assert not crew.runtime.specs
+
+
+async def test_an_engine_that_takes_up_its_turn_before_it_is_pushed_again_knows_its_chat(house: House) -> None:
+    """Claude Code resumes an interrupted turn by itself, and its first tool call may come before the link is used."""
+    row = NewRow(id="r1", address=CHAT, message_id="m1", sender_id="fake:ada", sender_name="Ada", text="hello", sent_at=1.0)
+    await house.mailbox.add_rows([row])
+    await house.mailbox.record_push(Push(uuid="u1", text="hello"), ["r1"], "a worker of a host that is no more")
+    async with open_crew(house) as crew:
+        await crew.worker(1)
+        host = crew.pool.actions(crew.doors.opened[0], "call-1")
+        assert await host.send("on it") == "this chat"
