@@ -11,7 +11,7 @@ import anyio
 import click
 
 from nanoclaw_core.cli.connection import RequestFailed, connect
-from nanoclaw_core.cli.text import one_line, plain
+from nanoclaw_core.cli.text import one_line, plain, short_path
 from nanoclaw_core.errors import HomeUnusable, HostNotRunning, HostRunning
 from nanoclaw_core.settings import Settings
 
@@ -23,7 +23,7 @@ class HostFailed(RequestFailed):
     """The host that was started ended before it was ready; the exit code is its own."""
 
     def __init__(self, reason: str, log: Path, exit_code: int) -> None:
-        super().__init__(f"The host did not start: {reason} (its log: {log})", exit_code)
+        super().__init__(f"The host did not start: {reason} (its log: {short_path(log)})", exit_code)
 
 
 async def ensure_host(settings: Settings) -> None:
@@ -37,7 +37,7 @@ async def ensure_host(settings: Settings) -> None:
             return
     except HostNotRunning:
         log = settings.home / "logs" / "host.log"
-        click.echo(f"Starting the host in the background (its log: {log}).", err=True)
+        click.echo(f"Starting the host in the background (its log: {short_path(log)}).", err=True)
     begin = _prepare(settings.home, log)
     process, ready = _start(log)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from nanoclaw_core.markdown import fence_after
@@ -29,6 +30,15 @@ def one_line(text: str, limit: int = 2000) -> str:
     """
     line = " ".join(plain(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def short_path(path: Path) -> str:
+    """`path` with ~ for the user's own folder.
+
+    >>> short_path(Path.home() / "notes.txt")
+    '~/notes.txt'
+    """
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
 
 
 def with_line_breaks(markdown: str) -> str:
