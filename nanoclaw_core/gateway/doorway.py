@@ -74,9 +74,7 @@ class Doorway:
             connection, _ = self._socket.accept()
         except BlockingIOError:
             return
-        except (
-            OSError
-        ) as error:  # most often the files of this process are used up; asyncio and anyio would be noisy or give up
+        except OSError as error:  # mostly no file is left to this process; asyncio would be noisy, anyio would give up
             self._trouble.warn("gateway.cannot_accept", reason=error.strerror or str(error))
             await anyio.sleep(_LONG_PAUSE)
             return
