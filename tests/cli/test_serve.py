@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -70,3 +71,28 @@ def test_who_started_it_may_have_left_before_it_is_ready(nanoclaw_home: Path) ->
                 break
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+def test_ctrl_c_while_chat_starts_the_host_ends_both(nanoclaw_home: Path) -> None:
+    variables = {**os.environ, "NANOCLAW_HOME": str(nanoclaw_home), "DOCKER_HOST": f"unix://{nanoclaw_home}/no-docker.sock"}
+    argv = [sys.executable, "-m", "nanoclaw_core.cli", "chat", "--once", "hello"]
+    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Starting the host")
+        process.send_signal(signal.SIGINT)
+        printed, complaint = process.communicate(timeout=30)
+    assert (process.returncode, printed, complaint.strip()) == (130, "", "")
+    with own_home_within(30, nanoclaw_home):
+        pass  # the host has let go of it
+
+
+@contextmanager
+def own_home_within(seconds: float, home: Path) -> Iterator[None]:
+    """Own the home as soon as its last owner has ended; the kernel wakes us."""
+    with (home / "host.lock").open("a+") as lock:
+        signal.alarm(int(seconds))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            signal.alarm(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 import pytest
 
 from nanoclaw_core.testing import ScriptedModel
@@ -18,8 +17,7 @@ API_KEY = "sk-test-of-the-spine"
 async def spine(nanoclaw_home: Path) -> AsyncIterator[Spine]:
     """Without a credential: the demo provider answers."""
     async with Containers() as runtime:
-        with anyio.fail_after(15):
-            yield Spine(home=nanoclaw_home, runtime=runtime)
+        yield Spine(home=nanoclaw_home, runtime=runtime)
 
 
 @pytest.fixture

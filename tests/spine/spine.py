@@ -83,14 +83,16 @@ class Spine:
 
     @asynccontextmanager
     async def built(self, **changes: Any) -> AsyncIterator[Host]:
-        """A host that does not run yet."""
+        """A host that does not run yet, and for 15 seconds at most."""
         if not (database := self.home / "nanoclaw.db").exists():
             shutil.copy(_template(), database)
         _offer(self.chat)
         settings = self.settings(**changes)
-        async with open_host(settings, clock=self.clock, runtime=self.runtime, builtins=(*BUILTINS, _PLATFORM)) as host:
-            await host.database.write(partial(wire, chat="chat-1", name="Family"))
-            yield host
+        builtins = (*BUILTINS, _PLATFORM)
+        with anyio.fail_after(15):
+            async with open_host(settings, clock=self.clock, runtime=self.runtime, builtins=builtins) as host:
+                await host.database.write(partial(wire, chat="chat-1", name="Family"))
+                yield host
 
     @asynccontextmanager
     async def host(self, **changes: Any) -> AsyncIterator[Host]:

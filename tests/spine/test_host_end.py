@@ -51,8 +51,7 @@ class Held(Containers):
 @pytest.fixture
 async def spine(nanoclaw_home: Path) -> AsyncIterator[Spine]:
     async with Held() as runtime:
-        with anyio.fail_after(15):
-            yield Spine(home=nanoclaw_home, runtime=runtime)
+        yield Spine(home=nanoclaw_home, runtime=runtime)
 
 
 async def at_once(spine: Spine, host: Host, model: ScriptedModel) -> None:
