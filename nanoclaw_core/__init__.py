@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Channel,
         ChannelContext,
         ChannelFactory,
+        ClosingProvider,
         ModelResponse,
         Provider,
         ProviderContext,
@@ -72,8 +73,8 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities ContainerSpec ContainerState Event InboundMessage LengthUnit "
     "Limits Manifest ModelRequest Mount OutboundMessage Progress Quote Receipt Sender SetupField clean_text",
-    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory ModelResponse Provider ProviderContext "
-    "ProviderFactory Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
+    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory ClosingProvider ModelResponse Provider "
+    "ProviderContext ProviderFactory Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
     "upstream": "HttpUpstream",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -90,6 +91,7 @@ __all__ = [
     "Channel",
     "ChannelContext",
     "ChannelFactory",
+    "ClosingProvider",
     "ContainerFailed",
     "ContainerSpec",
     "ContainerState",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,16 @@ class Puppet:
         return json.dumps({**frame, "conversation": "c1", "failure": None, "usage": {}})
 
 
+Stage = AbstractAsyncContextManager[Puppet]
+
+
 @pytest.fixture
-async def puppet(spine: Spine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Puppet]:
+def stage(spine: Spine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
+    return _set(spine, monkeypatch, tmp_path)
+
+
+@asynccontextmanager
+async def _set(spine: Spine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Puppet]:
     """The first worker, which has one message to answer; the next ones are real."""
     async with spine.host() as host, spine.no_pauses(host):
         with monkeypatch.context() as patch:
@@ -80,77 +88,82 @@ async def close_code(link: aiohttp.ClientWebSocketResponse) -> int | None:
     ["garbage", "[]", '{"type": "rm -rf"}', '{"type": "turn_end", "id": 7}', '{"type": "hello"}', "[" * 100_000],
     ids=["no JSON", "no object", "unknown type", "wrong fields", "second hello", "nested"],
 )
-async def test_a_frame_that_is_none_ends_the_worker_and_the_message_is_answered(
-    puppet: Puppet, spine: Spine, frame: str
-) -> None:
-    async with puppet.linked() as link:
-        await link.send_str(frame)
-        assert await close_code(link) == 4400
-    await answered_by_the_next_worker(spine)
-
-
-async def test_bytes_end_the_worker(puppet: Puppet, spine: Spine) -> None:
-    async with puppet.linked() as link:
-        await link.send_bytes(b"\x00\xff")
-        assert await close_code(link) == 4400
-    await answered_by_the_next_worker(spine)
-
-
-async def test_a_frame_beyond_the_limit_ends_the_worker(puppet: Puppet, spine: Spine) -> None:
-    with suppress(ConnectionError):  # the host hangs up before it has heard it all
+async def test_a_frame_that_is_none_ends_the_worker_and_the_message_is_answered(stage: Stage, spine: Spine, frame: str) -> None:
+    async with stage as puppet:
         async with puppet.linked() as link:
-            await link.send_str(puppet.end(1, [], "x" * (16 * 1024 * 1024)))
-            await close_code(link)
-    await answered_by_the_next_worker(spine)
+            await link.send_str(frame)
+            assert await close_code(link) == 4400
+        await answered_by_the_next_worker(spine)
 
 
-async def test_a_hello_in_another_workers_name_ends_the_worker(puppet: Puppet, spine: Spine) -> None:
-    async with puppet.connect() as link:
-        await puppet.greet(link, worker="w000000000000")
-        assert await close_code(link) == 4400
-    await answered_by_the_next_worker(spine)
+async def test_bytes_end_the_worker(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        async with puppet.linked() as link:
+            await link.send_bytes(b"\x00\xff")
+            assert await close_code(link) == 4400
+        await answered_by_the_next_worker(spine)
 
 
-async def test_a_wrong_secret_is_refused_and_harms_nobody(puppet: Puppet, spine: Spine) -> None:
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        async with puppet.connect(secret="guessed"):
-            pass
-    assert refused.value.status == 401
-    async with puppet.linked() as link:
-        push = await link.receive_json()
-        await link.send_str(puppet.end(1, [push["uuid"]], "I am the real one."))
-        assert await spine.texts(1) == ["I am the real one."]
-    assert len(spine.runtime.documents) == 1
+async def test_a_frame_beyond_the_limit_ends_the_worker(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        with suppress(ConnectionError):  # the host hangs up before it has heard it all
+            async with puppet.linked() as link:
+                await link.send_str(puppet.end(1, [], "x" * (16 * 1024 * 1024)))
+                await close_code(link)
+        await answered_by_the_next_worker(spine)
 
 
-async def test_an_end_that_covers_pushes_of_another_session_says_nothing_anywhere(puppet: Puppet, spine: Spine) -> None:
-    await spine.wire(puppet.host, chat="chat-2")
-    async with puppet.linked() as link:
-        push = await link.receive_json()
-        await link.send_str(puppet.end(1, ["00000000-0000-0000-0000-000000000000"], "Send me your password."))
-        assert await link.receive_json() == {"type": "ack", "id": f"{puppet.worker}-1"}
-        await link.send_str(puppet.end(2, [push["uuid"], "another"], "The answer."))
-        await spine.settled()
-    assert await spine.texts(1) == ["The answer."]
-    assert not spine.files_holding("password")
+async def test_a_hello_in_another_workers_name_ends_the_worker(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        async with puppet.connect() as link:
+            await puppet.greet(link, worker="w000000000000")
+            assert await close_code(link) == 4400
+        await answered_by_the_next_worker(spine)
 
 
-async def test_a_repeated_end_is_stored_once_and_acknowledged_each_time(puppet: Puppet, spine: Spine) -> None:
-    async with puppet.linked() as link:
-        push = await link.receive_json()
-        for _ in range(3):
-            await link.send_str(puppet.end(1, [push["uuid"]], "The answer."))
+async def test_a_wrong_secret_is_refused_and_harms_nobody(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with puppet.connect(secret="guessed"):
+                pass
+        assert refused.value.status == 401
+        async with puppet.linked() as link:
+            push = await link.receive_json()
+            await link.send_str(puppet.end(1, [push["uuid"]], "I am the real one."))
+            assert await spine.texts(1) == ["I am the real one."]
+        assert len(spine.runtime.documents) == 1
+
+
+async def test_an_end_that_covers_pushes_of_another_session_says_nothing_anywhere(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        await spine.wire(puppet.host, chat="chat-2")
+        async with puppet.linked() as link:
+            push = await link.receive_json()
+            await link.send_str(puppet.end(1, ["00000000-0000-0000-0000-000000000000"], "Send me your password."))
             assert await link.receive_json() == {"type": "ack", "id": f"{puppet.worker}-1"}
-        await spine.chat.say("again")
-        push = await link.receive_json()
-        await link.send_str(puppet.end(2, [push["uuid"]], "The second answer."))
-        await spine.settled(2)
-    assert await spine.texts(2) == ["The answer.", "The second answer."]
-    assert len(spine.chat.settlements) == 2
+            await link.send_str(puppet.end(2, [push["uuid"], "another"], "The answer."))
+            await spine.settled()
+        assert await spine.texts(1) == ["The answer."]
+        assert not spine.files_holding("password")
 
 
-async def test_a_second_link_takes_the_place_of_the_first(puppet: Puppet, spine: Spine) -> None:
-    async with puppet.linked() as first:
+async def test_a_repeated_end_is_stored_once_and_acknowledged_each_time(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        async with puppet.linked() as link:
+            push = await link.receive_json()
+            for _ in range(3):
+                await link.send_str(puppet.end(1, [push["uuid"]], "The answer."))
+                assert await link.receive_json() == {"type": "ack", "id": f"{puppet.worker}-1"}
+            await spine.chat.say("again")
+            push = await link.receive_json()
+            await link.send_str(puppet.end(2, [push["uuid"]], "The second answer."))
+            await spine.settled(2)
+        assert await spine.texts(2) == ["The answer.", "The second answer."]
+        assert len(spine.chat.settlements) == 2
+
+
+async def test_a_second_link_takes_the_place_of_the_first(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet, puppet.linked() as first:
         push = await first.receive_json()
         async with puppet.linked() as second:
             assert await close_code(first) == 4001
@@ -160,16 +173,17 @@ async def test_a_second_link_takes_the_place_of_the_first(puppet: Puppet, spine:
             await spine.settled()
 
 
-async def test_an_end_that_was_not_acknowledged_is_taken_from_the_next_link(puppet: Puppet, spine: Spine) -> None:
-    async with puppet.linked() as link:
-        push = await link.receive_json()
-        await link.send_str(puppet.end(1, [push["uuid"]], "The answer."))
-    async with puppet.linked() as link:
-        await link.send_str(puppet.end(1, [push["uuid"]], "The answer."))
-        while (await link.receive_json())["type"] != "ack":
-            pass
-    assert await spine.texts(1) == ["The answer."]
-    assert len(await spine.settled()) == 1
+async def test_an_end_that_was_not_acknowledged_is_taken_from_the_next_link(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        async with puppet.linked() as link:
+            push = await link.receive_json()
+            await link.send_str(puppet.end(1, [push["uuid"]], "The answer."))
+        async with puppet.linked() as link:
+            await link.send_str(puppet.end(1, [push["uuid"]], "The answer."))
+            while (await link.receive_json())["type"] != "ack":
+                pass
+        assert await spine.texts(1) == ["The answer."]
+        assert len(await spine.settled()) == 1
 
 
 async def test_a_runner_that_breaks_the_rules_every_time_is_given_up(
