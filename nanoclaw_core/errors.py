@@ -62,12 +62,13 @@ class HomeUnusable(NanoClawError):
 
 
 class HostRunning(NanoClawError):
-    """Another host has this home open."""
+    """Another host has this home open. `pid` is 0 where it is not known, just after that host's start."""
 
     exit_code = 5
 
     def __init__(self, home: object, pid: int) -> None:
-        super().__init__(f"A host already runs on {home} (pid {pid}). Use it: `nanoclaw chat`. Or stop it: `kill {pid}`.")
+        who = f" (pid {pid})" if pid else ""
+        super().__init__(f"A host already runs on {home}{who}. Use it: `nanoclaw chat`. Or stop it: `nanoclaw stop`.")
         self.pid = pid
 
 

@@ -46,7 +46,7 @@ def test_a_second_host_is_refused_with_the_first_ones_pid_and_what_to_do(tmp_pat
     with own_home(tmp_path), pytest.raises(HostRunning) as refused, own_home(tmp_path):
         pass
     assert refused.value.pid == os.getpid()
-    assert f"kill {os.getpid()}" in str(refused.value)
+    assert f"pid {os.getpid()}" in str(refused.value)
     assert str(tmp_path) in str(refused.value)
 
 

@@ -111,7 +111,7 @@ class TerminalChannel:
     A message counts as sent once a viewer has confirmed it, so that a terminal that dies or hangs loses nothing.
     """
 
-    capabilities = Capabilities(max_length=1_000_000, idempotent_send=True)
+    capabilities = Capabilities(max_length=1_000_000, idempotent_send=True, patient=True)
 
     def __init__(self, wake: Callable[[str], None], user: str) -> None:
         self._wake = wake

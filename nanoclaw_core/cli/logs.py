@@ -28,7 +28,7 @@ def configure(level: str, file: Path | None = None) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if for_people else "iso", utc=not for_people),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # others print local variables
         if for_people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

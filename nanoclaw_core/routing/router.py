@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -15,7 +16,7 @@ from anyio.abc import TaskStatus
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
 from nanoclaw_core.mailbox import Mailboxes, NewRow
-from nanoclaw_core.models import Address, Event, InboundMessage, MessagingGroup, Session, Wiring
+from nanoclaw_core.models import Address, Event, InboundMessage, Session, Wiring
 from nanoclaw_core.ports import Clock, Wake
 from nanoclaw_core.routing.engage import engages
 from nanoclaw_core.store import chats, people, sessions
@@ -65,31 +66,30 @@ class Router:
             await self.say(address, _LOST.format(reason=failure))
 
     async def _find(self, entry: JournalEntry, hearing: list[Session]) -> None:
-        hearing += await self.database.write(lambda connection: self._hearing(connection, entry.message))
+        """Add the sessions that hear the message; patterns are searched in a thread, where a slow one holds up nobody."""
+        message = entry.message
+        wirings = await self.database.read(partial(_wirings, address=message.address))
+        engaged = await to_thread.run_sync(_engaged, wirings, message)
+        hearing += await self.database.write(partial(self._hearing, message=message, engaged=engaged))
 
     async def _hand_over(self, entry: JournalEntry, session: Session) -> None:
         mailbox = await self.mailboxes.open(session)
         await mailbox.add_rows([await self._row(session, entry)])
         self.wake(session.id)
 
-    def _hearing(self, connection: Connection, message: InboundMessage) -> list[Session]:
-        """The sessions that hear the message, each marked as having work before its mailbox is touched."""
+    def _hearing(self, connection: Connection, message: InboundMessage, engaged: Sequence[Wiring]) -> list[Session]:
+        """The sessions behind `engaged`, each marked as having work before its mailbox is touched."""
         now = self.clock.time()
-        address = message.address
-        people.upsert_user(connection, message.sender.user_id(address.channel), message.sender.name, now)
-        group = chats.find_messaging_group(connection, address.channel, address.account, address.chat)
-        if group is None:
-            return []
+        people.upsert_user(connection, message.sender.user_id(message.address.channel), message.sender.name, now)
         found = [
             sessions.ensure_session(
                 connection,
                 agent_group_id=wiring.agent_group_id,
-                messaging_group_id=group.id,
-                thread=address.thread,
+                messaging_group_id=wiring.messaging_group_id,
+                thread=message.address.thread,
                 now=now,
             )
-            for wiring in chats.wirings_of(connection, group.id)
-            if _engages(wiring, message, group)
+            for wiring in engaged
         ]
         for session in found:
             sessions.mark_attention(connection, session.id)
@@ -129,9 +129,18 @@ def keep_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _engages(wiring: Wiring, message: InboundMessage, group: MessagingGroup) -> bool:
+def _wirings(connection: Connection, address: Address) -> list[Wiring]:
+    group = chats.find_messaging_group(connection, address.channel, address.account, address.chat)
+    return [] if group is None else chats.wirings_of(connection, group.id)
+
+
+def _engaged(wirings: Sequence[Wiring], message: InboundMessage) -> list[Wiring]:
+    return [wiring for wiring in wirings if _engages(wiring, message)]
+
+
+def _engages(wiring: Wiring, message: InboundMessage) -> bool:
     try:
         return engages(wiring, message)
     except InvalidPattern as error:
-        log.error("wiring.invalid", wiring=wiring.id, chat=group.id, reason=str(error))
+        log.error("wiring.invalid", wiring=wiring.id, chat=wiring.messaging_group_id, reason=str(error))
         return False

@@ -125,7 +125,7 @@ class Shift:
     async def _say_unasked(self, end: TurnEnd, mailbox: Mailbox) -> None:
         """The agent speaks on its own, as when a command in the background has ended: to the chat that it last answered."""
         if end.failure or self.reply_to is None:
-            log.warning("turn.unasked", session=self.session.id, frame=end.id, failure=end.failure and end.failure.detail)
+            log.warning("turn.unasked", session=self.session.id, frame=end.id, failure=end.failure and end.failure.kind)
             return
         for number, each in enumerate(await self._desk.dialogue.answers(self.agent_group, self.reply_to, end.text)):
             await mailbox.add_outbound(f"unasked-{end.id}-{number}", NewOutbound(to=each.to, text=each.text))
