@@ -133,6 +133,18 @@ async def test_after_the_deadline_a_row_is_given_up_visibly(house: House, nanocl
     assert "gave up after 72 hours" in office.told[-1].data["reason"]
 
 
+async def test_what_waits_on_a_patient_channel_never_expires(house: House) -> None:
+    channel = FakeChannel(capabilities=Capabilities(patient=True))
+    channel.fail_next(*[TryLater("nobody is there", after=40 * 3600)] * 3)
+    async with post(house, channel) as office:
+        await office.put("welcome back")
+        for count in (1, 2, 3):
+            await channel.tried(count)
+            await house.clock.asleep()
+            await house.clock.advance(40 * 3600)
+        assert [message.text for message in await channel.sent(1)] == ["welcome back"]
+
+
 @pytest.mark.parametrize("error", [OutcomeUnknown("connection lost"), RuntimeError("a bug in the plugin")])
 async def test_a_part_of_unknown_fate_is_not_repeated_but_said(
     house: House, nanoclaw_channel: FakeChannel, error: Exception
