@@ -113,7 +113,7 @@ async def test_a_host_without_a_file_left_serves_on_when_there_is_one_again(
         return accept(listening)
 
     monkeypatch.setattr(socket.socket, "accept", fail_at_first)
-    with capture_logs() as logs, anyio.fail_after(5):
+    with capture_logs() as logs, anyio.fail_after(30):
         async with FakeHost().serving(home), connect(home) as client:
             assert (await client.call("version"))["version"]
     assert [line["event"] for line in logs] == ["control.cannot_accept"]

@@ -34,7 +34,7 @@ class Part:
 
 
 async def run_for(part: Part, seconds: float) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(supervise, part.run, part.health, part.clock)
             await part.clock.advance(seconds)
@@ -98,7 +98,7 @@ async def test_who_waits_for_callers_is_woken() -> None:
     async def serve() -> None:
         served.append(await callers.next())
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
             await checkpoint()

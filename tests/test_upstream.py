@@ -107,7 +107,7 @@ async def test_leaving_ends_the_providers_work(upstream: HttpUpstream, model: Sc
     model.script(Reply.hang(40))
     async with upstream.respond(request(stream=True)) as response:
         assert len(await anext(aiter(response.chunks))) == 40
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await model.wait_for_abandoned()
 
 

@@ -69,7 +69,7 @@ class FakeHost:
 
     async def say_when_connected(self, line: str) -> None:
         """The same, waiting for a connection."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with self._changed:
                 while not self._sockets:
                     await self._changed.wait()

@@ -71,7 +71,7 @@ class Heard:
         return [name for name, _, _ in self.log]
 
     async def wait_for(self, name: str, times: int = 1) -> Any:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while self.names.count(name) < times:
                 await self._changed.wait()
         return [what for heard, _, what in self.log if heard == name][times - 1]

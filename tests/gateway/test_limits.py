@@ -26,7 +26,7 @@ CONVERSATION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "con
 
 
 async def is_cut(stream: SocketStream) -> bool:
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         try:
             await stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
@@ -41,7 +41,7 @@ def head(path: str = "/v1/messages", *, length: int = 0) -> bytes:
 async def answer_to(stream: SocketStream) -> tuple[int, Any]:
     """The status and the JSON of the answer, which comes in one piece."""
     received = b""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while b"\r\n\r\n" not in received or not received.endswith(b"}"):
             received += await stream.receive()
     lines, _, body = received.partition(b"\r\n\r\n")

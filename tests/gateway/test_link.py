@@ -27,7 +27,7 @@ HELLO = {"type": "hello", "protocols": [1], "worker": "w1", "engine": "test 1"}
 
 async def closed_with(link: Any) -> int:
     """Read until the host closes; the code it gave."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while (await link.receive()).type not in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR):
             pass
     return int(link.close_code)

@@ -42,7 +42,7 @@ class Desk:
         """Accept and route them; return what became of each."""
         for each in messages:
             await self.router.journal.accept(each)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 await tasks.start(lambda task_status: self.router.run(task_status))
                 while await self.router.journal.unrouted():  # noqa: ASYNC110  # nobody announces it

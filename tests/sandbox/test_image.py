@@ -218,6 +218,6 @@ class Silent(PullingLists):
 async def test_a_registry_that_says_nothing_is_given_up(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanoclaw_core.sandbox.base._SILENCE", 0.01)
     lines: list[str] = []
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await ensure_base(Silent(), BASE, files / "base.sh", lines.append)
     assert "the registry does not answer" in lines[0]

@@ -83,13 +83,13 @@ class Spine:
 
     @asynccontextmanager
     async def built(self, **changes: Any) -> AsyncIterator[Host]:
-        """A host that does not run yet, and for 15 seconds at most."""
+        """A host that does not run yet, and for a minute at most."""
         if not (database := self.home / "nanoclaw.db").exists():
             shutil.copy(_template(), database)
         _offer(self.chat)
         settings = self.settings(**changes)
         builtins = (*BUILTINS, _PLATFORM)
-        with anyio.fail_after(15):
+        with anyio.fail_after(60):
             async with open_host(settings, clock=self.clock, runtime=self.runtime, builtins=builtins) as host:
                 await host.database.write(partial(wire, chat="chat-1", name="Family"))
                 yield host

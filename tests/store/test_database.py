@@ -59,7 +59,7 @@ async def test_of_a_batch_only_the_function_that_raises_is_undone(db: Database) 
         except DBAPIError:
             outcomes.append("failed")
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(db.write, gate)
             await to_thread.run_sync(gate.entered.wait)
@@ -87,7 +87,7 @@ async def test_a_cancelled_caller_does_not_tear_its_transaction(db: Database) ->
         gate(conn)
         add_user(conn, "Bob")
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(db.write, slow)
             await to_thread.run_sync(gate.entered.wait)
@@ -99,7 +99,7 @@ async def test_a_cancelled_caller_does_not_tear_its_transaction(db: Database) ->
 
 async def test_what_is_cancelled_while_it_waits_does_not_happen(db: Database) -> None:
     gate = Gate()
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as running:
             running.start_soon(db.write, gate)
             await to_thread.run_sync(gate.entered.wait)
@@ -137,7 +137,7 @@ async def test_what_sqlite_undid_by_itself_is_never_reported_as_committed(tmp_pa
             outcomes.append("failed")
 
     async with open_database(tmp_path / "n.db", backups=None) as db:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(db.write, gate)
                 await to_thread.run_sync(gate.entered.wait)

@@ -141,7 +141,7 @@ async def test_a_start_hands_out_what_an_earlier_life_left(database_url: str, na
         await Journal(db, nanoclaw_clock).accept(message(), "10")
     async with open_database(database_url, backups=None) as db:
         journal = Journal(db, nanoclaw_clock)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await journal.wait()
         assert await ids(journal) == ["1"]
         assert not await journal.accept(message(), "10")
@@ -156,7 +156,7 @@ async def test_the_router_sleeps_until_something_was_accepted(journal: Journal) 
         await journal.wait()
         woken.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(router)
             await anyio.wait_all_tasks_blocked()
@@ -177,13 +177,13 @@ async def test_a_message_that_comes_while_the_router_looks_is_not_slept_through(
 
     monkeypatch.setattr(db, "read", read_and_be_overtaken)
     assert await journal.unrouted() == []
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await journal.wait()
 
 
 async def test_a_router_that_dies_finds_its_messages_again(journal: Journal) -> None:
     await journal.accept(message(), None)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await journal.wait()
         await journal.unrouted()  # ... and then it dies, before anything is routed
         await journal.wait()

@@ -231,7 +231,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         typed=typed,
         told=told,
     )
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             await tasks.start(lambda task_status: crew.pool.run(task_status))
             yield crew

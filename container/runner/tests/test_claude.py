@@ -210,7 +210,7 @@ def test_the_program_is_the_one_that_the_sdk_brings() -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that another program does and nothing announces."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.01)
 

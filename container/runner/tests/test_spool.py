@@ -54,7 +54,7 @@ async def test_a_full_spool_waits_for_an_acknowledgement_and_keeps_the_oldest(
     spool.load()
     await spool.put(end(1))
     await spool.put(end(2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(spool.put, end(3))
             await anyio.wait_all_tasks_blocked()

@@ -70,7 +70,7 @@ def puppet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def run(home: Home, worker_id: str = "w1") -> int:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         return await worker.work(parse_launch(home.document(engine="puppet", worker=worker_id)))
 
 
