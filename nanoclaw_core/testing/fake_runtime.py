@@ -209,14 +209,16 @@ class _Container:
         await self._process.stdin.aclose()
 
     async def live(self) -> None:
-        """Return when it has ended."""
-        assert self._process.stdout is not None
-        async with self._process, anyio.create_task_group() as group:
-            group.start_soon(self._keep_output, name="output")
-            code = await self._process.wait()
-            self.signal(signal.SIGKILL)  # a container's other processes end with its first
-        self.state = replace(self.state, running=False, exit_code=code if code >= 0 else 128 - code)
-        self.ended.set()
+        """Return when it has ended. Cancelling this ends it, too, so that nobody waits for it in vain."""
+        code = -signal.SIGKILL
+        try:
+            async with self._process, anyio.create_task_group() as group:
+                group.start_soon(self._keep_output, name="output")
+                code = await self._process.wait()
+                self.signal(signal.SIGKILL)  # a container's other processes end with its first
+        finally:
+            self.state = replace(self.state, running=False, exit_code=code if code >= 0 else 128 - code)
+            self.ended.set()
 
     async def _keep_output(self) -> None:
         assert self._process.stdout is not None

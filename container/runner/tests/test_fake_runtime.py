@@ -135,3 +135,13 @@ def test_a_path_that_no_mount_holds_is_refused() -> None:
     line = json.dumps({"socket": "/elsewhere", "workspace": "/workspace", "state": "/s", "engine": "claude"}).encode()
     with pytest.raises(ContainerFailed, match="no mount holds this path"):
         on_this_machine(line, (Mount(source=Path("/x"), target="/workspace"),), "plain")
+
+
+async def test_a_test_that_is_cancelled_does_not_wait_for_its_containers(home: Home) -> None:
+    with anyio.fail_after(20):
+        with anyio.CancelScope() as cancelled:
+            async with FakeRuntime() as runtime:
+                await runtime.start(spec(home), document(home))
+                cancelled.cancel()
+                await anyio.sleep_forever()
+        assert [state.exit_code for state in await runtime.containers(LABELS)] == [137]
