@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -36,8 +37,8 @@ def stub(programs: Path) -> Stub:
     return stub
 
 
-def ensure(programs: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": str(programs), "UP": str(programs / "up"), "DOCKERD_LOG": str(programs / "log")}
+def ensure(programs: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": str(programs), "UP": str(programs / "up"), "DOCKERD_LOG": str(programs / "log"), **variables}
     script = container_files() / "ensure-runtime"
     return subprocess.run(
         [script], env=environment, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL
@@ -99,3 +100,17 @@ def test_a_user_who_cannot_become_root_is_told_what_root_must_do(programs: Path,
     done = ensure(programs)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) <= 2
+
+
+def test_the_number_that_a_killed_daemon_left_is_forgotten(programs: Path, stub: Stub, tmp_path: Path) -> None:
+    """Docker would take whoever has that number now for its own daemon, and not start."""
+    (programs / "rm").symlink_to(shutil.which("rm") or "rm")
+    remembered = tmp_path / "docker" / "containerd" / "containerd.pid"
+    remembered.parent.mkdir(parents=True)
+    for file in (tmp_path / "docker.pid", remembered):
+        file.write_text(f"{os.getpid()}\n")
+    stub("docker", WHEN_UP)
+    stub("dockerd", 'touch "$UP"')
+    assert ensure(programs, DOCKER_RUN=str(tmp_path)).returncode == 0
+    assert not (tmp_path / "docker.pid").exists()
+    assert not remembered.exists()
