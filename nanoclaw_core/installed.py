@@ -43,12 +43,6 @@ class Found:
         """How messages call it: 'nanoclaw-telegram 0.1.0'."""
         return f"{self.distribution} {self.version}"
 
-    @property
-    def core_requirement(self) -> str:
-        """The range of nanoclaw-core versions that it asks for, such as '>=0.1,<0.2'; empty when it does not say."""
-        ranges = (str(wish.specifier) for wish in map(Requirement, self.requirements) if canonicalize_name(wish.name) == CORE)
-        return next(ranges, "")
-
 
 def discover() -> list[Found]:
     """Every installed plugin, by name. Nothing of a plugin runs, not even of an enabled one."""
