@@ -218,9 +218,8 @@ class AgentActions:
             raise ActionRefused(
                 f"{MAX_UNDELIVERED} messages of yours have not been delivered yet. Wait until people read them."
             )
-        await mailbox.add_outbound(f"call-{self._key}", NewOutbound(to=address, text=visible))
+        await self._shift.queue(mailbox, f"call-{self._key}", NewOutbound(to=address, text=visible))
         self._shift.spoke(address)  # also when an earlier worker was cut after the same call
-        self._desk.deliver(self._shift.session.id)
         return to or "this chat"
 
 

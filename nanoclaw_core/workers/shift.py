@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import structlog
@@ -18,6 +19,7 @@ from nanoclaw_core.errors import ContainerFailed, NanoClawError
 from nanoclaw_core.mailbox import Mailbox, NewOutbound, OutstandingPush
 from nanoclaw_core.models import Address, AgentGroup, Event, Progress, Push, Row, Session, TurnEnd, Words
 from nanoclaw_core.ports import WorkerLink
+from nanoclaw_core.store import sessions
 from nanoclaw_core.supervise import Pauses, clean_up, sleep_or
 from nanoclaw_core.workers import notices
 from nanoclaw_core.workers.desk import Desk, Outage, Slots, Terms
@@ -128,7 +130,12 @@ class Shift:
             log.warning("turn.unasked", session=self.session.id, frame=end.id, failure=end.failure and end.failure.kind)
             return
         for number, each in enumerate(await self._desk.dialogue.answers(self.agent_group, self.reply_to, end.text)):
-            await mailbox.add_outbound(f"unasked-{end.id}-{number}", NewOutbound(to=each.to, text=each.text))
+            await self.queue(mailbox, f"unasked-{end.id}-{number}", NewOutbound(to=each.to, text=each.text))
+
+    async def queue(self, mailbox: Mailbox, key: str, row: NewOutbound) -> None:
+        """Have `row` delivered, once for each `key`. The session is marked first, so that the next host looks for it, too."""
+        await self._desk.database.write(partial(sessions.mark_attention, session_id=self.session.id))
+        await mailbox.add_outbound(key, row)
         self._desk.deliver(self.session.id)
 
     # --- the task ---------------------------------------------------------------------------------------------------------
@@ -301,8 +308,7 @@ class Shift:
         rows = [row for each in self._outstanding.values() for row in each.rows] or await mailbox.waiting(1)
         if rows:
             notice = NewOutbound(to=rows[-1].address, text=notices.of_waiting(str(error)))
-            await mailbox.add_outbound(f"waiting-{rows[-1].id}-{type(error).__name__}", notice)
-            self._desk.deliver(self.session.id)
+            await self.queue(mailbox, f"waiting-{rows[-1].id}-{type(error).__name__}", notice)
 
     async def _words(self, end: TurnEnd, covered: Sequence[OutstandingPush]) -> list[Words]:
         """What people are told at the end of a turn: the answer, or why there is none; never nothing."""

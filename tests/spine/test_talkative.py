@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from nanoclaw_core.errors import TryLater
@@ -25,6 +26,26 @@ async def test_words_that_nobody_asked_for_go_to_the_chat_that_was_answered_last
         assert await spine.texts(2) == ["You said: hello", "The build is done."]
         await spine.chat.say("thanks")
         assert (await spine.texts(3))[2] == "You said: thanks"
+
+
+@pytest.mark.parametrize("way", ["unasked", "send_message"])
+async def test_words_outside_of_a_turn_survive_the_host(spine: Spine, way: str) -> None:
+    async with spine.host() as host:
+        await spine.chat.say("hello")
+        await spine.settled()
+        while await host.database.read(sessions.attention):  # noqa: ASYNC110  # nothing announces it
+            await anyio.sleep(0.001)
+        (worker,) = host.pool.shifts
+        assert worker.life is not None
+        spine.chat.fail_next(TryLater("away", after=3600))
+        if way == "unasked":
+            end = TurnEnd(id=f"{worker.life.worker_id}-99", covered=(), text="By the way.", conversation="")
+            await host.pool.turn_ended(worker.life.worker_id, end)
+        else:
+            await host.pool.actions(worker.life.identity, "a call in the background").send("By the way.")
+        await spine.chat.tried(2)
+    async with spine.host():
+        assert await spine.texts(2) == ["You said: hello", "By the way."]
 
 
 async def test_an_agent_that_is_not_heard_is_stopped_from_filling_the_disk(
