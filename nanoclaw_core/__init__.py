@@ -53,7 +53,9 @@ if TYPE_CHECKING:
         ChannelContext,
         ChannelFactory,
         ClosingProvider,
+        MeasuringRuntime,
         ModelResponse,
+        PausingRuntime,
         Provider,
         ProviderContext,
         ProviderFactory,
@@ -73,8 +75,9 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities ContainerSpec ContainerState Event InboundMessage LengthUnit "
     "Limits Manifest ModelRequest Mount OutboundMessage Progress Quote Receipt Sender SetupField clean_text",
-    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory ClosingProvider ModelResponse Provider "
-    "ProviderContext ProviderFactory Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
+    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory ClosingProvider MeasuringRuntime "
+    "ModelResponse PausingRuntime Provider ProviderContext ProviderFactory Receive Runtime RuntimeFactory SettlingChannel "
+    "TypingChannel",
     "upstream": "HttpUpstream",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -102,6 +105,7 @@ __all__ = [
     "LengthUnit",
     "Limits",
     "Manifest",
+    "MeasuringRuntime",
     "MessageTooLong",
     "ModelRequest",
     "ModelResponse",
@@ -110,6 +114,7 @@ __all__ = [
     "NanoClawError",
     "OutboundMessage",
     "OutcomeUnknown",
+    "PausingRuntime",
     "Progress",
     "Provider",
     "ProviderContext",

@@ -337,7 +337,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
-    """A container that the runtime knows. `exit_code` is None while it runs."""
+    """A container that the runtime knows. `exit_code` is None while it runs; a paused one runs, too."""
 
     id: str
     name: str
@@ -345,6 +345,7 @@ class ContainerState:
     running: bool
     exit_code: int | None = None
     out_of_memory: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -262,7 +262,7 @@ class Runtime(Protocol):
         """
 
     async def stop(self, container_id: str, grace: float) -> None:
-        """Ask it to end, kill it after `grace` seconds. A container that is gone already is fine."""
+        """Ask it to end, also when it is paused, kill it after `grace` seconds. A container that is gone already is fine."""
 
     async def remove(self, container_id: str) -> None:
         """Remove an ended container. One that is gone already is fine."""
@@ -292,6 +292,33 @@ class Runtime(Protocol):
 
     async def import_image(self, tag: str, archive: str) -> None:
         """Make an image out of a tar archive of a root file system on the host's disk."""
+
+
+@runtime_checkable
+class PausingRuntime(Protocol):
+    """A runtime that can freeze a container: it keeps its memory and its open connections, and uses no core."""
+
+    async def pause(self, container_id: str) -> None:
+        """Freeze all of its processes. One that is paused or gone already is fine.
+
+        Raises:
+            ContainerFailed: this runtime cannot; the container goes on.
+        """
+
+    async def resume(self, container_id: str) -> None:
+        """Let it go on. One that is not paused, or gone, is fine.
+
+        Raises:
+            ContainerFailed: it is frozen still.
+        """
+
+
+@runtime_checkable
+class MeasuringRuntime(Protocol):
+    """A runtime that knows how much memory a container uses."""
+
+    async def memory(self, container_id: str) -> int:
+        """The bytes that it holds at this moment, without copies of files, which can be dropped; 0 for one that is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

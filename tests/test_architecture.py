@@ -44,7 +44,7 @@ FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor.s
 
 #: Third-party packages that only these may import (paths below nanoclaw_core).
 KEEPERS = {
-    "docker": ("sandbox/docker.py",),
+    "docker": ("sandbox/containers.py", "sandbox/docker.py"),
     "sqlalchemy": ("store/", "journal.py", "mailbox/"),
     "alembic": ("store/migrate.py", "store/migrations/"),
     "pluggy": ("hookspecs.py", "plugins.py"),

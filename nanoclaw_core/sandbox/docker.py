@@ -14,15 +14,23 @@ import anyio
 import docker
 from anyio import to_thread
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import LogConfig
-from docker.types import Mount as BindMount
+from docker.errors import APIError, DockerException
 from docker.utils import parse_repository_tag
 from requests import Response
 from urllib3.exceptions import ProtocolError
 
 from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, NanoClawError, RuntimeUnavailable
 from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState
+from nanoclaw_core.sandbox.containers import (
+    answers_of,
+    died,
+    freeze,
+    inspected,
+    memory_of,
+    socket_of,
+    start_container,
+    unless_gone,
+)
 from nanoclaw_core.sandbox.words import Output, unreachable
 
 T = TypeVar("T")
@@ -34,9 +42,6 @@ _unavailable: Final[Refused] = partial(RuntimeUnavailable, "Docker")
 
 _OLDEST_VERSION: Final = "1.24"  # for the question which version it may be
 _BUILD_LIMIT: Final = 1800.0  # seconds for one image build
-_KILLED: Final = 137  # 128 + SIGKILL: how a container ends whose memory is used up
-#: What Docker mixes with the labels in the attributes of an event.
-_NO_LABELS: Final = frozenset({"image", "name", "exitCode", "execDuration", "signal"})
 
 
 class _NotFetched(NanoClawError):
@@ -64,25 +69,36 @@ class DockerRuntime:
     async def start(self, spec: ContainerSpec, first_line: bytes) -> str:
         # Not abandoned when cancelled: the caller always learns the id of a container that runs.
         return await self._call(
-            lambda client: _start(client, spec, first_line), partial(ContainerFailed, spec.name), abandon_on_cancel=False
+            lambda client: start_container(client, spec, first_line),
+            partial(ContainerFailed, spec.name),
+            abandon_on_cancel=False,
         )
 
     async def stop(self, container_id: str, grace: float) -> None:
-        await self._call(lambda client: _unless_gone(lambda: client.stop(container_id, timeout=ceil(grace)), None))
+        await self._call(lambda client: unless_gone(lambda: client.stop(container_id, timeout=ceil(grace)), None))
 
     async def remove(self, container_id: str) -> None:
-        await self._call(lambda client: _unless_gone(lambda: client.remove_container(container_id, v=True, force=True), None))
+        await self._call(lambda client: unless_gone(lambda: client.remove_container(container_id, v=True, force=True), None))
+
+    async def pause(self, container_id: str) -> None:
+        await self._call(partial(freeze, container_id=container_id, paused=True), partial(ContainerFailed, container_id))
+
+    async def resume(self, container_id: str) -> None:
+        await self._call(partial(freeze, container_id=container_id, paused=False), partial(ContainerFailed, container_id))
+
+    async def memory(self, container_id: str) -> int:
+        return await self._call(lambda client: unless_gone(lambda: memory_of(client, container_id), 0))
 
     async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
         def states(client: APIClient) -> list[ContainerState]:
             found = client.containers(all=True, filters={"label": _filter(labels)})
-            return [state for item in found if (state := _inspected(client, item["Id"]))]
+            return [state for item in found if (state := inspected(client, item["Id"]))]
 
         return await self._call(states)
 
     async def output(self, container_id: str, limit: int) -> bytes:
         # Read whole, because Docker counts in lines and not in bytes; the log's limits keep it below 2 MB.
-        written = await self._call(lambda client: _unless_gone(lambda: client.logs(container_id), b""))
+        written = await self._call(lambda client: unless_gone(lambda: client.logs(container_id), b""))
         return written[-limit:]
 
     async def watch(self, labels: Mapping[str, str]) -> AsyncGenerator[ContainerState | None, None]:
@@ -91,14 +107,14 @@ class DockerRuntime:
         async with events as ends:
             yield None
             async for event in ends:
-                yield await self._call(partial(_died, event=event))
+                yield await self._call(partial(died, event=event))
         raise RuntimeUnavailable("Docker", "the stream of its events ended")
 
     async def has_image(self, tag: str) -> bool:
         def look(client: APIClient) -> bool:
             return bool(client.inspect_image(tag))  # type: ignore[no-untyped-call]  # the stubs leave it out
 
-        return await self._call(lambda client: _unless_gone(lambda: look(client), False))
+        return await self._call(lambda client: unless_gone(lambda: look(client), False))
 
     async def build_image(self, context: BuildContext, report: Callable[[str], None]) -> None:
         def build(client: APIClient) -> Iterator[Any]:
@@ -153,7 +169,7 @@ class DockerRuntime:
         def open_stream() -> tuple[APIClient, Response, Iterator[Any]]:
             with self._plain_words(refused):
                 client = self._connect()
-                answers = _answers(client)
+                answers = answers_of(client)
                 items = request(client)
                 return client, answers[-1], items
 
@@ -224,127 +240,13 @@ def _knock(client: APIClient, timeout: float) -> None:
             door.connect(path)
 
 
-def _start(client: APIClient, spec: ContainerSpec, first_line: bytes) -> str:
-    try:
-        container_id: str = _create(client, spec)
-    except ImageNotFound as error:
-        raise ContainerFailed(spec.name, f"its image {spec.image} is not there; `nanoclaw image build` makes it") from error
-    try:
-        _run(client, container_id, first_line)
-    except BaseException:
-        with suppress(DockerException, OSError):  # the first error is the one to tell
-            client.remove_container(container_id, v=True, force=True)
-        raise
-    return container_id
-
-
-def _create(client: APIClient, spec: ContainerSpec) -> str:
-    host_config = client.create_host_config(
-        network_mode="none",
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges:true"],
-        read_only=True,
-        init=False,  # the images bring tini; two inits would get in each other's way
-        ipc_mode="private",
-        pids_limit=spec.limits.pids,
-        mem_limit=spec.limits.memory,
-        memswap_limit=spec.limits.memory,
-        nano_cpus=int(spec.limits.cpus * 1e9),
-        oom_score_adj=500,  # when the machine runs out of memory, a worker goes before the host
-        # Programs may run from /tmp: builds do, and /workspace would let them anyway.
-        tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.limits.tmp}"},  # noqa: S108
-        mounts=[BindMount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
-        log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "2"}),
-    )
-    created = client.create_container(
-        spec.image,
-        list(spec.argv) or None,
-        name=spec.name,
-        user=spec.user,
-        environment=dict(spec.environment),
-        labels=dict(spec.labels),
-        host_config=host_config,
-        stdin_open=True,  # with the SDK's StdinOnce: it closes for good when the first writer leaves
-        use_config_proxy=False,  # the proxies of the user's Docker configuration may carry a password
-    )
-    return str(created["Id"])
-
-
-def _run(client: APIClient, container_id: str, first_line: bytes) -> None:
-    """Start it and hand `first_line` over; attaching first loses nothing."""
-    answers = _answers(client)
-    client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
-    with closing(answers[-1]) as attached:
-        client.start(container_id)
-        connection = _socket(attached)
-        connection.settimeout(client.timeout)  # which the SDK took away
-        connection.sendall(first_line)
-        # Docker passes on what was sent before the end. Waiting for its own end would be waiting for the container's.
-        connection.shutdown(socket.SHUT_WR)
-
-
-def _answers(client: APIClient) -> list[Response]:
-    """The answers to what `client` asks from now on: the SDK's streams do not let their connection be closed."""
-    answers: list[Response] = []
-    client.hooks["response"].append(lambda answer, **_: answers.append(answer))
-    return answers
-
-
-def _socket(answer: Response) -> socket.socket:
-    raw: Any = answer.raw
-    found: socket.socket = raw._fp.fp.raw._sock  # noqa: SLF001  # where the SDK looks for it, too
-    return found
-
-
 def _cut(client: APIClient, answer: Response) -> None:
     """Break the connection, also while another thread reads from it."""
     with suppress(OSError, AttributeError):  # it has ended by itself
-        _socket(answer).shutdown(socket.SHUT_RDWR)
+        socket_of(answer).shutdown(socket.SHUT_RDWR)
     answer.close()
     client.close()
 
 
-def _inspected(client: APIClient, container_id: str) -> ContainerState | None:
-    try:
-        found = client.inspect_container(container_id)
-    except NotFound:
-        return None
-    state = found["State"]
-    running = bool(state["Running"])  # also while paused
-    return ContainerState(
-        id=container_id,
-        name=found["Name"].removeprefix("/"),
-        labels=found["Config"]["Labels"] or {},
-        running=running,
-        exit_code=None if running else state["ExitCode"],
-        out_of_memory=not running and state["ExitCode"] == _KILLED and state["OOMKilled"],
-    )
-
-
-def _died(client: APIClient, event: Mapping[str, Any]) -> ContainerState:
-    """What a `die` event tells, with Docker's own record of the container while that exists."""
-    state = _inspected(client, event["id"])
-    if state is not None and not state.running:
-        return state
-    attributes = event["Actor"]["Attributes"]
-    return ContainerState(
-        id=event["id"],
-        name=attributes["name"],
-        labels={key: value for key, value in attributes.items() if key not in _NO_LABELS},
-        running=False,
-        exit_code=int(attributes["exitCode"]),
-    )
-
-
 def _filter(labels: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in labels.items()]
-
-
-def _unless_gone(request: Callable[[], T], otherwise: T) -> T:
-    """The answer, or `otherwise` for what is not there (404) or on its way out (409)."""
-    try:
-        return request()
-    except APIError as error:
-        if error.status_code not in {404, 409}:
-            raise
-        return otherwise

@@ -29,11 +29,13 @@ _HERE: Final = Path(__file__).parent.parent
 
 
 class FakeRuntime:
-    """Implements `Runtime`. Use it as an async context manager: leaving it kills what still runs.
+    """Implements `Runtime`, and pauses and measures. Use it as an async context manager: leaving it kills what still runs.
 
     Knobs for tests: `unavailable` makes every method raise, and breaks the watches; `crash_at_start` makes every container
     end at once with code 1; `images` are the tags that exist; `build_failure` is the reason the next builds fail for.
-    `engine` is the engine that every worker runs instead of the one it was launched for (None: that one).
+    `used_memory` is what a container is said to use, in bytes, and `memories` what some are said to use instead, by their ids;
+    `cannot_pause` is why pausing fails. `engine` is the engine that every worker runs instead of the one it was launched for
+    (None: that one).
     """
 
     def __init__(self, *, engine: str | None = "plain") -> None:
@@ -44,6 +46,9 @@ class FakeRuntime:
         self.built: list[BuildContext] = []
         self.imported: list[tuple[str, str]] = []
         self.build_failure: str | None = None
+        self.used_memory = 100 * 1024 * 1024
+        self.memories: dict[str, int] = {}
+        self.cannot_pause = ""
         self._unavailable = False
         self._containers: dict[str, _Container] = {}
         self._watches: set[MemoryObjectSendStream[ContainerState]] = set()
@@ -120,6 +125,7 @@ class FakeRuntime:
         """See `Runtime`."""
         self._check()
         if container := self._containers.get(container_id):
+            container.resume()
             container.signal(signal.SIGTERM)
             with anyio.move_on_after(grace):
                 await container.ended.wait()
@@ -131,6 +137,26 @@ class FakeRuntime:
         self._check()
         if (container := self._containers.get(container_id)) and container.ended.is_set():
             del self._containers[container_id]
+
+    async def pause(self, container_id: str) -> None:
+        """See `PausingRuntime`."""
+        self._check()
+        if self.cannot_pause:
+            raise ContainerFailed(container_id, self.cannot_pause)
+        if container := self._containers.get(container_id):
+            container.pause()
+
+    async def resume(self, container_id: str) -> None:
+        """See `PausingRuntime`."""
+        self._check()
+        if container := self._containers.get(container_id):
+            container.resume()
+
+    async def memory(self, container_id: str) -> int:
+        """See `MeasuringRuntime`."""
+        self._check()
+        container = self._containers.get(container_id)
+        return self.memories.get(container_id, self.used_memory) if container and container.state.running else 0
 
     async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
         """See `Runtime`."""
@@ -217,7 +243,7 @@ class _Container:
                 code = await self._process.wait()
                 self.signal(signal.SIGKILL)  # a container's other processes end with its first
         finally:
-            self.state = replace(self.state, running=False, exit_code=code if code >= 0 else 128 - code)
+            self.state = replace(self.state, running=False, paused=False, exit_code=code if code >= 0 else 128 - code)
             self.ended.set()
 
     async def _keep_output(self) -> None:
@@ -225,6 +251,16 @@ class _Container:
         async for chunk in self._process.stdout:
             self.output += chunk
             del self.output[:-MAX_OUTPUT]
+
+    def pause(self) -> None:
+        """Freeze the whole group."""
+        self.signal(signal.SIGSTOP)
+        self.state = replace(self.state, paused=self.state.running)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+        self.state = replace(self.state, paused=False)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole group, which may be gone."""

@@ -8,12 +8,14 @@ import tarfile
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
+from docker import APIClient
 
 from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, RuntimeUnavailable
 from nanoclaw_core.models import ContainerSpec, ContainerState, Limits, Mount
@@ -237,6 +239,91 @@ async def test_a_container_that_does_not_listen_is_killed_after_the_grace(start:
         await anyio.lowlevel.checkpoint()
     await runtime.stop(container_id, 0.1)
     assert (await inspect(container_id))["State"]["ExitCode"] == 137
+
+
+async def used_cores(container_id: str) -> int:
+    """Nanoseconds of a core that it has used."""
+
+    def ask() -> int:
+        with closing(APIClient()) as client:
+            return int(client.stats(container_id, stream=False, one_shot=True)["cpu_stats"]["cpu_usage"]["total_usage"])
+
+    return await to_thread.run_sync(ask)
+
+
+async def state_of(runtime: DockerRuntime, labels: Mapping[str, str]) -> ContainerState:
+    (state,) = await runtime.containers(labels)
+    return state
+
+
+async def test_a_paused_container_uses_no_core_until_it_is_resumed(
+    start: Start, runtime: DockerRuntime, labels: dict[str, str]
+) -> None:
+    container_id = await start("sh", "-c", "while :; do :; done")
+    for _ in range(2):  # the second time changes nothing
+        await runtime.pause(container_id)
+    state = await state_of(runtime, labels)
+    assert (state.running, state.paused) == (True, True)
+    assert await used_cores(container_id) == await used_cores(container_id)
+    for _ in range(2):
+        await runtime.resume(container_id)
+    assert (await state_of(runtime, labels)).paused is False
+    before = await used_cores(container_id)
+    while await used_cores(container_id) == before:
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_paused_container_is_stopped_in_order(start: Start, runtime: DockerRuntime) -> None:
+    polite = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+    container_id = await start("sh", "-c", polite)
+    while not await runtime.output(container_id, 10):
+        await anyio.lowlevel.checkpoint()
+    await runtime.pause(container_id)
+    await runtime.stop(container_id, 20)
+    assert await runtime.output(container_id, 4) == b"bye\n"
+
+
+async def test_a_paused_container_can_be_removed(start: Start, runtime: DockerRuntime, labels: dict[str, str]) -> None:
+    container_id = await start("sleep", "60")
+    await runtime.pause(container_id)
+    await runtime.remove(container_id)
+    assert await runtime.containers(labels) == []
+
+
+async def test_the_death_of_a_paused_container_is_told(start: Start, runtime: DockerRuntime, labels: dict[str, str]) -> None:
+    async with aclosing(runtime.watch(labels)) as ends:
+        await anext(ends)
+        container_id = await start("sleep", "60")
+        await runtime.pause(container_id)
+        await docker("kill", container_id)
+        ended = await anext(ends)
+    assert ended is not None
+    assert (ended.id, ended.running, ended.paused) == (container_id, False, False)
+
+
+async def test_memory_is_what_a_container_holds_without_copies_of_files(start: Start, runtime: DockerRuntime) -> None:
+    hold = (
+        "import os, time; held = bytearray(b'x') * 20_000_000; file = open('/given/file', 'wb');"
+        " file.write(b'y' * 30_000_000); os.fsync(file); print('ready', flush=True); time.sleep(60)"
+    )
+    with tempfile.TemporaryDirectory(prefix="nc") as folder:
+        Path(folder).chmod(0o777)  # noqa: ASYNC240
+        given = Mount(source=Path(folder), target="/given", read_only=False)
+        container_id = await start("python3", "-c", hold, mounts=(given,))
+        while not await runtime.output(container_id, 10):
+            await anyio.lowlevel.checkpoint()
+        await runtime.pause(container_id)
+        assert 20_000_000 < await runtime.memory(container_id) < 45_000_000
+
+
+async def test_a_container_that_is_gone_can_be_paused_resumed_and_measured(start: Start, runtime: DockerRuntime) -> None:
+    container_id = await start("sleep", "60")
+    await runtime.stop(container_id, 0)
+    for _ in ("ended", "removed"):
+        await runtime.pause(container_id)
+        await runtime.resume(container_id)
+        assert await runtime.memory(container_id) == 0
+        await runtime.remove(container_id)
 
 
 async def test_a_container_that_is_gone_can_be_stopped_removed_and_read(start: Start, runtime: DockerRuntime) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import anyio
 import pytest
 from miniature import FakeHost, Home
-from nanoclaw_runner.frames import Progress, TurnEnd
+from nanoclaw_runner.frames import Hello, Progress, TurnEnd
 
 from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, RuntimeUnavailable
 from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState, Limits, Mount
-from nanoclaw_core.ports import Runtime
+from nanoclaw_core.ports import MeasuringRuntime, PausingRuntime, Runtime
 from nanoclaw_core.testing.fake_runtime import FakeRuntime, on_this_machine
 
 LABELS = {"installation": "i1"}
@@ -56,9 +56,16 @@ async def next_end(events: AsyncIterator[ContainerState | None]) -> ContainerSta
     raise AssertionError("the watch ended")
 
 
-def test_it_keeps_the_port() -> None:
+def status_of(runtime: FakeRuntime, container_id: str) -> str:
+    """What the system says of a container's process: S, R, T (stopped)."""
+    pid = runtime._containers[container_id]._process.pid
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_it_keeps_the_ports() -> None:
     kept: Runtime = FakeRuntime()
-    assert kept
+    assert isinstance(kept, PausingRuntime)
+    assert isinstance(kept, MeasuringRuntime)
 
 
 async def test_a_container_runs_the_real_runner(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
@@ -103,6 +110,64 @@ async def test_a_container_that_crashes_at_start_leaves_its_output(home: Home, r
     assert (await next_end(events)).exit_code == 1
     assert b"crashed" in await runtime.output(container, 1000)
     await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+
+async def test_a_paused_container_does_nothing_until_it_is_resumed(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    container = await runtime.start(spec(home), document(home))
+    await host.until(Hello)
+    for _ in range(2):  # the second time changes nothing
+        await runtime.pause(container)
+    (state,) = await runtime.containers(LABELS)
+    assert (state.running, state.paused) == (True, True)
+    while status_of(runtime, container) != "T":  # noqa: ASYNC110  # it sets no event
+        await anyio.sleep(0.001)
+    await host.push("u1", "hello")
+    for _ in range(2):
+        await runtime.resume(container)
+    assert [state.paused for state in await runtime.containers(LABELS)] == [False]
+    assert (await host.until(TurnEnd)).text == "echo: hello"
+
+
+async def test_a_paused_container_can_be_stopped_in_order(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    container = await runtime.start(spec(home), document(home))
+    await host.until(Hello)
+    await runtime.pause(container)
+    await runtime.stop(container, 10)
+    assert [(state.running, state.paused, state.exit_code) for state in await runtime.containers({})] == [(False, False, 0)]
+
+
+async def test_a_paused_container_can_be_killed(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    events = runtime.watch(LABELS)
+    assert await anext(events) is None
+    container = await runtime.start(spec(home), document(home))
+    await host.until(Hello)
+    await runtime.pause(container)
+    runtime.kill(container)
+    state = await next_end(events)
+    assert (state.running, state.paused, state.exit_code) == (False, False, 137)
+    await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+
+async def test_a_container_that_is_gone_can_be_paused_resumed_and_measured(runtime: FakeRuntime) -> None:
+    await runtime.pause("gone")
+    await runtime.resume("gone")
+    assert await runtime.memory("gone") == 0
+
+
+async def test_what_a_container_uses_is_what_the_test_says(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    container = await runtime.start(spec(home), document(home))
+    runtime.used_memory = 7
+    assert await runtime.memory(container) == 7
+    runtime.memories[container] = 8
+    assert await runtime.memory(container) == 8
+
+
+async def test_pausing_can_be_made_to_fail(home: Home, host: FakeHost, runtime: FakeRuntime) -> None:
+    container = await runtime.start(spec(home), document(home))
+    runtime.cannot_pause = "no freezer"
+    with pytest.raises(ContainerFailed, match="no freezer"):
+        await runtime.pause(container)
+    assert [state.paused for state in await runtime.containers(LABELS)] == [False]
 
 
 async def test_an_unavailable_runtime_refuses_everything_and_breaks_its_watches(home: Home, runtime: FakeRuntime) -> None:
