@@ -206,9 +206,9 @@ class Delivery:
             part = OutboundMessage(to=row.to, text=text, key=f"{mailbox.session_id}:{row.seq}:{number}", reply_to=row.reply_to)
             try:
                 receipt = await _sent_by(channel, part)
-            except (TryLater, Refused):
+            except (TryLater, Refused) as reason:
                 with CancelScope(shield=True):
-                    await mailbox.not_sent(row.seq, number)
+                    await mailbox.not_sent(row.seq, number, str(reason))
                 raise
             except OutcomeUnknown as unknown:
                 if able.idempotent_send:

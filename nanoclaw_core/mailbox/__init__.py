@@ -2,6 +2,6 @@
 
 from nanoclaw_core.mailbox.box import Mailbox, Mailboxes
 from nanoclaw_core.mailbox.files import MailboxUnusable
-from nanoclaw_core.mailbox.records import NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
 
-__all__ = ["Mailbox", "MailboxUnusable", "Mailboxes", "NewOutbound", "NewRow", "OutstandingPush", "Receipts"]
+__all__ = ["Call", "Mailbox", "MailboxUnusable", "Mailboxes", "NewOutbound", "NewRow", "OutstandingPush", "Receipts"]

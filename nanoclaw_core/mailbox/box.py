@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
@@ -15,7 +16,7 @@ from anyio import CancelScope, to_thread
 
 from nanoclaw_core.mailbox import inbound, outbound
 from nanoclaw_core.mailbox.files import MailboxFiles, Side
-from nanoclaw_core.mailbox.records import NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
 from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd
 
 P = ParamSpec("P")
@@ -42,7 +43,7 @@ class Mailbox:
 
     async def add_rows(self, rows: Sequence[NewRow]) -> int:
         """Add the rows whose ids are new, in this order; return how many there were."""
-        return await self._run("inbound", inbound.add_rows, rows)
+        return await self._run("inbound", inbound.add_rows, rows, self._now())
 
     async def waiting(self, limit: int = 64) -> list[Row]:
         """The oldest rows that are neither acknowledged nor part of an outstanding push."""
@@ -66,11 +67,7 @@ class Mailbox:
 
     async def begin_attempt(self, uuids: Sequence[str], worker_id: str) -> None:
         """Note that another worker takes these pushes over."""
-        await self._run("outbound", outbound.begin_attempt, uuids, worker_id)
-
-    async def replace_push(self, old_uuid: str, new_uuid: str) -> None:
-        """Give an outstanding push another uuid, so that the engine takes it for a new one."""
-        await self._run("outbound", outbound.replace_push, old_uuid, new_uuid)
+        await self._run("outbound", outbound.begin_attempt, uuids, worker_id, self._now())
 
     async def end_turn(self, end: TurnEnd, answers: Sequence[NewOutbound], outcome: str) -> bool:
         """Store everything that the end of a turn means, at once; False when it was known or covers nothing outstanding.
@@ -82,7 +79,7 @@ class Mailbox:
 
     async def fail_rows(self, row_ids: Sequence[str], answers: Sequence[NewOutbound], outcome: str) -> bool:
         """End rows without an engine: answers, `SETTLED` rows, acknowledgement. False when all of them had ended."""
-        return await self._run("outbound", outbound.fail_rows, row_ids, answers, outcome)
+        return await self._run("outbound", outbound.fail_rows, row_ids, answers, outcome, self._now())
 
     async def conversation(self) -> str | None:
         """The engine's id of the conversation, from the last end of a turn."""
@@ -92,15 +89,20 @@ class Mailbox:
 
     async def add_outbound(self, key: str, row: NewOutbound) -> bool:
         """Queue something for delivery; False when `key` was used before."""
-        return await self._run("outbound", outbound.add_outbound, key, row)
+        return await self._run("outbound", outbound.add_outbound, key, row, self._now())
 
-    async def call_result(self, key: str) -> str | None:
-        """What was answered to the action call `key`, if it was."""
-        return await self._run("outbound", outbound.call_result, key)
+    async def begin_call(self, key: str, action: str) -> Call | None:
+        """Note, before it is carried out, that the agent called `action`; None when `key` is new, else what is known of it."""
+        return await self._run("outbound", outbound.begin_call, key, action, self._now())
 
-    async def store_call(self, key: str, result: str, rows: Sequence[NewOutbound] = ()) -> bool:
-        """Store the answer to an action call with what it queues for delivery; False, and nothing, when it was answered."""
-        return await self._run("outbound", outbound.store_call, key, result, rows)
+    async def end_call(self, key: str, result: str, is_error: bool, rows: Sequence[NewOutbound] = ()) -> bool:
+        """Store the answer to a call that was begun, with what it queues for delivery; False, and nothing, when it had one."""
+        return await self._run("outbound", outbound.end_call, key, result, is_error, rows, self._now())
+
+    async def note(self, kind: str, about: str, detail: str) -> None:
+        """Keep a step of what happened, for people who ask later; it alone may be lost in a power cut, and costs no wait."""
+        step = partial(outbound.note, kind=kind, about=about, detail=detail, now=self._now())
+        await self._transact("outbound", step, durable=False)
 
     # --- delivery ---
 
@@ -110,23 +112,23 @@ class Mailbox:
 
     async def sending(self, seq: int, part: int) -> None:
         """Note, before the channel is called, that this part may arrive."""
-        await self._run("inbound", inbound.sending, seq, part)
+        await self._run("inbound", inbound.sending, seq, part, self._now())
 
-    async def not_sent(self, seq: int, part: int) -> None:
-        """Note that the part certainly did not arrive."""
-        await self._run("inbound", inbound.not_sent, seq, part)
+    async def not_sent(self, seq: int, part: int, reason: str) -> None:
+        """Note that the part certainly did not arrive, and why."""
+        await self._run("inbound", inbound.not_sent, seq, part, reason, self._now())
 
     async def sent(self, seq: int, part: int, message_id: str) -> None:
         """Note that the platform took the part and calls it `message_id`."""
-        await self._run("inbound", inbound.sent, seq, part, message_id)
+        await self._run("inbound", inbound.sent, seq, part, message_id, self._now())
 
     async def delivered(self, seq: int) -> None:
         """Note that all parts were sent: a final receipt."""
-        await self._run("inbound", inbound.finish, seq, None)
+        await self._run("inbound", inbound.finish, seq, None, self._now())
 
     async def undeliverable(self, seq: int, reason: str) -> None:
         """Note that it will not be tried again: a final receipt."""
-        await self._run("inbound", inbound.finish, seq, reason)
+        await self._run("inbound", inbound.finish, seq, reason, self._now())
 
     async def receipt(self, seq: int) -> Receipts:
         """How far the parts got."""
@@ -160,11 +162,14 @@ class Mailbox:
     async def _run(
         self, side: Side, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        return await self._transact(side, lambda connection: fn(connection, *args, **kwargs))
+
+    async def _transact(self, side: Side, change: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         def transact() -> T:
             if self._files is None:
                 self._files = MailboxFiles(self._folder)
-            with self._files.transaction(side) as connection:
-                return fn(connection, *args, **kwargs)
+            with self._files.transaction(side, durable=durable) as connection:
+                return change(connection)
 
         async with self._lock:
             await self._mailboxes.make_room(self)

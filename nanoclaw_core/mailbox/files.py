@@ -12,10 +12,11 @@ from nanoclaw_core.errors import DatabaseTooNew, NanoClawError
 
 Side: TypeAlias = Literal["inbound", "outbound"]
 
-_VERSION: Final = 1
-
-_SCHEMA: Final[dict[Side, str]] = {
-    "inbound": """
+# What brings a file from each version to the next: a new file runs through all of it, so that all files are alike. Times that
+# are null were not noted yet by the version that wrote the row.
+_STEPS: Final[dict[Side, tuple[str, ...]]] = {
+    "inbound": (
+        """
         CREATE TABLE rows (
             seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
             channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT, message_id TEXT NOT NULL,
@@ -27,8 +28,16 @@ _SCHEMA: Final[dict[Side, str]] = {
         CREATE TABLE finals (seq INTEGER PRIMARY KEY, refused TEXT);
         CREATE TABLE delivered (floor INTEGER NOT NULL);
         INSERT INTO delivered VALUES (0);
-    """,
-    "outbound": """
+        """,
+        """
+        ALTER TABLE rows ADD COLUMN added_at REAL;
+        ALTER TABLE parts ADD COLUMN at REAL;
+        ALTER TABLE parts ADD COLUMN reason TEXT;
+        ALTER TABLE finals ADD COLUMN at REAL;
+        """,
+    ),
+    "outbound": (
+        """
         CREATE TABLE messages (
             seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE,
             channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT, text TEXT NOT NULL,
@@ -50,8 +59,28 @@ _SCHEMA: Final[dict[Side, str]] = {
             cache_write_tokens INTEGER NOT NULL, model_calls INTEGER NOT NULL);
         CREATE TABLE calls (key TEXT PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID;
         CREATE TABLE conversation (id TEXT NOT NULL);
-    """,
+        """,
+        # A row that ended without an engine has a turn, too, whose id no frame carries and which may have had no worker.
+        """
+        ALTER TABLE messages ADD COLUMN queued_at REAL;
+        ALTER TABLE messages ADD COLUMN turn TEXT;
+        CREATE INDEX messages_turn ON messages (turn);
+        ALTER TABLE turns ADD COLUMN worker TEXT;
+        CREATE TABLE turn_rows (row_id TEXT PRIMARY KEY, turn TEXT NOT NULL) WITHOUT ROWID;
+        ALTER TABLE calls RENAME TO answered_calls;
+        CREATE TABLE calls (
+            key TEXT PRIMARY KEY, action TEXT NOT NULL, began_at REAL, ended_at REAL, result TEXT, is_error INTEGER NOT NULL);
+        INSERT INTO calls SELECT key, '', NULL, 0, result, 0 FROM answered_calls;
+        DROP TABLE answered_calls;
+        CREATE TABLE steps (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, about TEXT NOT NULL,
+            detail TEXT NOT NULL);
+        CREATE INDEX steps_about ON steps (about);
+        CREATE INDEX steps_at ON steps (at);
+        """,
+    ),
 }
+VERSION: Final = len(_STEPS["inbound"])
 
 # Views across both files, made anew for each connection. Everything at or below a floor is finished, so that what is finished
 # is never looked at again, however much there is.
@@ -105,10 +134,15 @@ class MailboxFiles:
             raise
 
     @contextmanager
-    def transaction(self, side: Side) -> Iterator[sqlite3.Connection]:
-        """One transaction that can change the file of `side`: durable when the block ends, undone when it raises."""
+    def transaction(self, side: Side, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction that can change the file of `side`, undone when the block raises.
+
+        When the block ends, it survives a power cut; without `durable` only the end of this process, until the next durable
+        one is committed, but costs no writing to the disk.
+        """
         connection = self._connections[side]
         with _errors_naming(self._paths[side]):
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -155,10 +189,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, side: Side) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION:
+    if version > VERSION:
         raise DatabaseTooNew(path, str(version))
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA[side]} PRAGMA user_version={_VERSION}; COMMIT;")
+    if version < VERSION:
+        steps = "".join(_STEPS[side][version:])
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version={VERSION}; COMMIT;")
 
 
 @contextmanager

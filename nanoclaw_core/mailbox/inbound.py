@@ -11,9 +11,11 @@ from nanoclaw_core.models import OutboundRow, Row
 
 _INSERT: Final = """
     INSERT INTO rows (
-        id, channel, account, chat, thread, message_id, sender_id, sender_name, text, sent_at, quote, attachment)
+        id, channel, account, chat, thread, message_id, sender_id, sender_name, text, sent_at, quote, attachment,
+        added_at)
     VALUES (
-        :id, :channel, :account, :chat, :thread, :message_id, :sender_id, :sender_name, :text, :sent_at, :quote, :attachment)
+        :id, :channel, :account, :chat, :thread, :message_id, :sender_id, :sender_name, :text, :sent_at, :quote, :attachment,
+        :added_at)
     ON CONFLICT (id) DO NOTHING
 """
 _RAISE_FLOOR: Final = """
@@ -21,8 +23,8 @@ _RAISE_FLOOR: Final = """
 """
 
 
-def add_rows(db: sqlite3.Connection, rows: Sequence[NewRow]) -> int:
-    return db.executemany(_INSERT, map(row_values, rows)).rowcount if rows else 0
+def add_rows(db: sqlite3.Connection, rows: Sequence[NewRow], now: float) -> int:
+    return db.executemany(_INSERT, ({**row_values(row), "added_at": now} for row in rows)).rowcount if rows else 0
 
 
 def waiting(db: sqlite3.Connection, limit: int) -> list[Row]:
@@ -30,28 +32,30 @@ def waiting(db: sqlite3.Connection, limit: int) -> list[Row]:
     return [read_row(row) for row in db.execute(query, (limit,))]
 
 
-def sending(db: sqlite3.Connection, seq: int, part: int) -> None:
+def sending(db: sqlite3.Connection, seq: int, part: int, now: float) -> None:
     db.execute(
-        "INSERT INTO parts VALUES (?, ?, 1, 1, NULL)"
-        " ON CONFLICT (seq, part) DO UPDATE SET in_flight = 1, attempts = attempts + 1",
-        (seq, part),
+        "INSERT INTO parts (seq, part, in_flight, attempts, at) VALUES (?, ?, 1, 1, ?)"
+        " ON CONFLICT (seq, part) DO UPDATE SET in_flight = 1, attempts = attempts + 1, at = excluded.at",
+        (seq, part, now),
     )
 
 
-def not_sent(db: sqlite3.Connection, seq: int, part: int) -> None:
-    db.execute("UPDATE parts SET in_flight = 0 WHERE seq = ? AND part = ?", (seq, part))
+def not_sent(db: sqlite3.Connection, seq: int, part: int, reason: str, now: float) -> None:
+    change = "UPDATE parts SET in_flight = 0, reason = ?, at = ? WHERE seq = ? AND part = ?"
+    db.execute(change, (reason, now, seq, part))
 
 
-def sent(db: sqlite3.Connection, seq: int, part: int, message_id: str) -> None:
+def sent(db: sqlite3.Connection, seq: int, part: int, message_id: str, now: float) -> None:
     db.execute(
-        "INSERT INTO parts VALUES (?, ?, 0, 1, ?)"
-        " ON CONFLICT (seq, part) DO UPDATE SET in_flight = 0, message_id = excluded.message_id",
-        (seq, part, message_id),
+        "INSERT INTO parts (seq, part, in_flight, attempts, message_id, at) VALUES (?, ?, 0, 1, ?, ?)"
+        " ON CONFLICT (seq, part) DO UPDATE SET in_flight = 0, message_id = excluded.message_id, at = excluded.at",
+        (seq, part, message_id, now),
     )
 
 
-def finish(db: sqlite3.Connection, seq: int, refused: str | None) -> None:
-    db.execute("INSERT INTO finals VALUES (?, ?) ON CONFLICT (seq) DO NOTHING", (seq, refused))
+def finish(db: sqlite3.Connection, seq: int, refused: str | None, now: float) -> None:
+    insert = "INSERT INTO finals (seq, refused, at) VALUES (?, ?, ?) ON CONFLICT (seq) DO NOTHING"
+    db.execute(insert, (seq, refused, now))
     db.execute(_RAISE_FLOOR)
 
 

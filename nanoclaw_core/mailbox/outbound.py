@@ -9,21 +9,31 @@ from typing import Final
 
 import msgspec
 
-from nanoclaw_core.mailbox.records import NewOutbound, OutstandingPush, address_values, read_row
-from nanoclaw_core.models import Address, OutboundKind, Push, Row, TurnEnd
+from nanoclaw_core.mailbox.records import Call, NewOutbound, OutstandingPush, address_values, read_row
+from nanoclaw_core.models import Address, OutboundKind, Push, Row, TurnEnd, Usage
 
 _INSERT: Final = """
-    INSERT INTO messages (key, channel, account, chat, thread, text, kind, reply_to, settles, outcome)
-    VALUES (:key, :channel, :account, :chat, :thread, :text, :kind, :reply_to, :settles, :outcome)
+    INSERT INTO messages (key, channel, account, chat, thread, text, kind, reply_to, settles, outcome, queued_at, turn)
+    VALUES (:key, :channel, :account, :chat, :thread, :text, :kind, :reply_to, :settles, :outcome, :queued_at, :turn)
     ON CONFLICT (key) DO NOTHING
 """
 _TURN: Final = """
-    INSERT INTO turns VALUES (
+    INSERT INTO turns (
+        id, started_at, ended_at, outcome, detail,
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, model_calls, worker)
+    VALUES (
         :id, :started_at, :ended_at, :outcome, :detail,
-        :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :model_calls)
+        :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :model_calls, :worker)
 """
-_PUSHED_AT: Final = "SELECT min(pushed_at) FROM pushes WHERE uuid IN (SELECT value FROM json_each(?))"
 _ROWS_OF: Final = "SELECT row_id FROM push_rows WHERE uuid IN (SELECT value FROM json_each(?))"
+# The bare column comes from the row of the minimum: https://sqlite.org/lang_select.html#bareagg
+_FIRST_PUSH: Final = """
+    SELECT min(pushed_at) AS started_at, worker_id AS worker FROM pushes
+    WHERE uuid IN (SELECT uuid FROM push_rows WHERE row_id IN (SELECT value FROM json_each(?)))
+"""
+_STEP_OF_PUSH: Final = """
+    INSERT INTO steps (at, kind, about, detail) SELECT ?, 'pushed', row_id, ? FROM push_rows WHERE uuid = ?
+"""
 _BY_ADDRESS: Final = """
     SELECT * FROM unacknowledged WHERE id IN (SELECT value FROM json_each(?))
     ORDER BY channel, account, chat, thread, seq
@@ -41,61 +51,65 @@ def record_push(db: sqlite3.Connection, push: Push, row_ids: Sequence[str], work
     query = "INSERT INTO push_rows SELECT id, ? FROM unacknowledged WHERE id IN (SELECT value FROM json_each(?))"
     if not row_ids or db.execute(query, (push.uuid, _list(row_ids))).rowcount != len(row_ids):
         raise ValueError(f"the push {push.uuid} names rows that do not wait")
+    db.execute(_STEP_OF_PUSH, (now, worker_id, push.uuid))
 
 
 def outstanding(db: sqlite3.Connection) -> list[OutstandingPush]:
     return [_outstanding(db, push) for push in db.execute("SELECT * FROM pushes ORDER BY rowid").fetchall()]
 
 
-def begin_attempt(db: sqlite3.Connection, uuids: Iterable[str], worker_id: str) -> None:
+def begin_attempt(db: sqlite3.Connection, uuids: Sequence[str], worker_id: str, now: float) -> None:
     change = "UPDATE pushes SET attempts = attempts + 1, worker_id = ? WHERE uuid = ?"
     db.executemany(change, [(worker_id, uuid) for uuid in uuids])
-
-
-def replace_push(db: sqlite3.Connection, old_uuid: str, new_uuid: str) -> None:
-    db.execute("UPDATE pushes SET uuid = ? WHERE uuid = ?", (new_uuid, old_uuid))
+    db.executemany(_STEP_OF_PUSH, [(now, worker_id, uuid) for uuid in uuids])
 
 
 def end_turn(db: sqlite3.Connection, end: TurnEnd, answers: Iterable[NewOutbound], outcome: str, now: float) -> bool:
     if not db.execute("INSERT INTO frames VALUES (?) ON CONFLICT DO NOTHING", (end.id,)).rowcount:
         return False
     covered = _list(end.covered)
-    (started_at,) = db.execute(_PUSHED_AT, (covered,)).fetchone()
-    if started_at is None:
+    row_ids = [row_id for (row_id,) in db.execute(_ROWS_OF, (covered,))]
+    if not _end_rows(db, row_ids, answers, outcome, now, end):
         return False
-    _end_rows(db, [row_id for (row_id,) in db.execute(_ROWS_OF, (covered,))], answers, outcome)
     db.execute("DELETE FROM pushes WHERE uuid IN (SELECT value FROM json_each(?))", (covered,))
     if end.conversation:
         db.execute("DELETE FROM conversation")
         db.execute("INSERT INTO conversation VALUES (?)", (end.conversation,))
-    turn = {"id": end.id, "started_at": started_at, "ended_at": now, "outcome": outcome}
-    db.execute(_TURN, {**turn, "detail": end.failure and end.failure.detail, **msgspec.to_builtins(end.usage)})
     return True
 
 
-def fail_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[NewOutbound], outcome: str) -> bool:
-    if not _end_rows(db, row_ids, answers, outcome):
+def fail_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[NewOutbound], outcome: str, now: float) -> bool:
+    if not _end_rows(db, row_ids, answers, outcome, now):
         return False
     db.execute("DELETE FROM push_rows WHERE row_id IN (SELECT value FROM json_each(?))", (_list(row_ids),))
     db.execute("DELETE FROM pushes WHERE uuid NOT IN (SELECT uuid FROM push_rows)")
     return True
 
 
-def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound) -> bool:
-    return _insert(db, key, row.to, row.kind, text=row.text, reply_to=row.reply_to)
+def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound, now: float, turn: str | None = None) -> bool:
+    return _insert(db, key, row.to, row.kind, now, turn, text=row.text, reply_to=row.reply_to)
 
 
-def call_result(db: sqlite3.Connection, key: str) -> str | None:
-    row = db.execute("SELECT result FROM calls WHERE key = ?", (key,)).fetchone()
-    return row and str(row["result"])
+def begin_call(db: sqlite3.Connection, key: str, action: str, now: float) -> Call | None:
+    insert = "INSERT INTO calls VALUES (?, ?, ?, NULL, NULL, 0) ON CONFLICT (key) DO NOTHING"
+    if db.execute(insert, (key, action, now)).rowcount:
+        return None
+    row = db.execute("SELECT * FROM calls WHERE key = ?", (key,)).fetchone()
+    ended = row["ended_at"] is not None
+    return Call(key=key, action=row["action"], result=row["result"], is_error=bool(row["is_error"]), ended=ended)
 
 
-def store_call(db: sqlite3.Connection, key: str, result: str, rows: Iterable[NewOutbound]) -> bool:
-    if not db.execute("INSERT INTO calls VALUES (?, ?) ON CONFLICT DO NOTHING", (key, result)).rowcount:
+def end_call(db: sqlite3.Connection, key: str, result: str, is_error: bool, rows: Iterable[NewOutbound], now: float) -> bool:
+    change = "UPDATE calls SET ended_at = ?, result = ?, is_error = ? WHERE key = ? AND ended_at IS NULL"
+    if not db.execute(change, (now, result, is_error, key)).rowcount:
         return False
     for row in rows:
-        add_outbound(db, None, row)
+        add_outbound(db, None, row, now)
     return True
+
+
+def note(db: sqlite3.Connection, kind: str, about: str, detail: str, now: float) -> None:
+    db.execute("INSERT INTO steps (at, kind, about, detail) VALUES (?, ?, ?, ?)", (now, kind, about, detail))
 
 
 def conversation(db: sqlite3.Connection) -> str | None:
@@ -112,18 +126,39 @@ def _list(values: Sequence[str]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def _end_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[NewOutbound], outcome: str) -> bool:
-    """Acknowledge the rows, with the answers and, for each address among them, the sign that nothing more will come."""
+def _end_rows(
+    db: sqlite3.Connection,
+    row_ids: Sequence[str],
+    answers: Iterable[NewOutbound],
+    outcome: str,
+    now: float,
+    end: TurnEnd | None = None,
+) -> bool:
+    """Acknowledge the rows, with the answers and, for each address among them, the sign that nothing more will come.
+
+    What ended them is kept as a turn: that of `end`, else one without an engine.
+    """
     rows = [read_row(row) for row in db.execute(_BY_ADDRESS, (_list(row_ids),))]
     if not rows:
         return False
+    turn = end.id if end else f"given-up-{rows[0].id}"
+    _keep_turn(db, turn, rows, outcome, now, end)
     for answer in answers:
-        add_outbound(db, None, answer)
+        add_outbound(db, None, answer, now, turn)
     for address, heard in groupby(rows, key=lambda row: row.address):
         settles = _list([row.message_id for row in heard])
-        _insert(db, None, address, OutboundKind.SETTLED, settles=settles, outcome=outcome)
+        _insert(db, None, address, OutboundKind.SETTLED, now, turn, settles=settles, outcome=outcome)
     _acknowledge(db, rows)
     return True
+
+
+def _keep_turn(db: sqlite3.Connection, turn: str, rows: Sequence[Row], outcome: str, now: float, end: TurnEnd | None) -> None:
+    started_at, worker = db.execute(_FIRST_PUSH, (_list([row.id for row in rows]),)).fetchone()
+    values = {"id": turn, "started_at": now if started_at is None else started_at, "ended_at": now, "outcome": outcome}
+    detail = end.failure.detail if end and end.failure else None
+    usage = msgspec.to_builtins(end.usage if end else Usage())
+    db.execute(_TURN, {**values, "detail": detail, **usage, "worker": worker})
+    db.executemany("INSERT INTO turn_rows VALUES (?, ?)", [(row.id, turn) for row in rows])
 
 
 def _acknowledge(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -137,6 +172,8 @@ def _insert(
     key: str | None,
     to: Address,
     kind: OutboundKind,
+    now: float,
+    turn: str | None,
     *,
     text: str = "",
     reply_to: str | None = None,
@@ -144,7 +181,8 @@ def _insert(
     outcome: str = "",
 ) -> bool:
     values = {"key": key, **address_values(to), "text": text, "kind": kind.value, "reply_to": reply_to}
-    return db.execute(_INSERT, {**values, "settles": settles, "outcome": outcome}).rowcount == 1
+    history = {"settles": settles, "outcome": outcome, "queued_at": now, "turn": turn}
+    return db.execute(_INSERT, {**values, **history}).rowcount == 1
 
 
 def _outstanding(db: sqlite3.Connection, push: sqlite3.Row) -> OutstandingPush:

@@ -51,6 +51,17 @@ class OutstandingPush:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is known of an agent's call of an action; until it `ended`, nobody knows what it has done."""
+
+    key: str
+    action: str
+    result: str | None
+    is_error: bool
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipts:
     """How far the parts of one outbound row got.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound, NewRow
+from nanoclaw_core.mailbox import Call, Mailbox, Mailboxes, NewOutbound, NewRow
 from nanoclaw_core.models import Address, Failure, FailureKind, OutboundKind, Push, Quote, Session, TurnEnd, Usage
 
 HERE = Address(channel="telegram", chat="42", thread="7", account="bot")
@@ -99,14 +99,8 @@ async def test_attempts_count_the_workers_that_took_a_push(mailbox: Mailbox) -> 
     await push(mailbox, "u1", 1)
     await push(mailbox, "u2", 2)
     await mailbox.begin_attempt(["u1"], "w2")
-    await mailbox.replace_push("u1", "u3")
-    pushes = {pushed.push.uuid: pushed for pushed in await mailbox.outstanding()}
-    assert [(uuid, pushed.attempts, pushed.worker_id) for uuid, pushed in sorted(pushes.items())] == [
-        ("u2", 1, "w1"),
-        ("u3", 2, "w2"),
-    ]
-    assert await mailbox.end_turn(end("u3"), [], "answered")
-    assert [row.message_id for row in pushes["u3"].rows] == ["1"]
+    pushes = await mailbox.outstanding()
+    assert [(pushed.push.uuid, pushed.attempts, pushed.worker_id) for pushed in pushes] == [("u1", 2, "w2"), ("u2", 1, "w1")]
 
 
 # --- the end of a turn ---
@@ -166,6 +160,7 @@ async def test_a_turn_leaves_its_times_tokens_and_failure(mailbox: Mailbox, tmp_
         "cache_read_tokens": 0,
         "cache_write_tokens": 0,
         "model_calls": 2,
+        "worker": "w1",
     }
 
 
@@ -229,12 +224,27 @@ async def test_an_action_queues_once_for_each_key(mailbox: Mailbox) -> None:
     assert await due(mailbox) == ["one"]
 
 
-async def test_a_call_is_answered_once_and_its_rows_come_with_the_answer(mailbox: Mailbox) -> None:
-    assert await mailbox.call_result("k1") is None
-    assert await mailbox.store_call("k1", "sent", [answer("one"), answer("two")])
-    assert not await mailbox.store_call("k1", "sent twice", [answer("three")])
-    assert await mailbox.call_result("k1") == "sent"
+async def test_a_call_is_begun_and_answered_once_and_its_rows_come_with_the_answer(mailbox: Mailbox) -> None:
+    assert await mailbox.begin_call("k1", "send_message") is None
+    begun = Call(key="k1", action="send_message", result=None, is_error=False, ended=False)
+    assert await mailbox.begin_call("k1", "send_message") == begun
+    assert await mailbox.end_call("k1", "sent", False, [answer("one"), answer("two")])
+    assert not await mailbox.end_call("k1", "sent twice", True, [answer("three")])
+    assert await mailbox.begin_call("k1", "send_message") == replace(begun, result="sent", ended=True)
     assert await due(mailbox) == ["one", "two"]
+
+
+async def test_a_call_that_failed_says_so_to_whoever_repeats_it(mailbox: Mailbox) -> None:
+    await mailbox.begin_call("k1", "roll_dice")
+    await mailbox.end_call("k1", "no dice", True)
+    assert await mailbox.begin_call("k1", "roll_dice") == Call(
+        key="k1", action="roll_dice", result="no dice", is_error=True, ended=True
+    )
+
+
+async def test_a_call_that_was_never_begun_has_no_answer(mailbox: Mailbox) -> None:
+    assert not await mailbox.end_call("k1", "sent", False, [answer("one")])
+    assert await due(mailbox) == []
 
 
 # --- delivery ---
@@ -246,7 +256,7 @@ async def test_receipts_tell_which_parts_arrived_and_which_perhaps(mailbox: Mail
     for part in (0, 1, 2):
         await mailbox.sending(long.seq, part)
     await mailbox.sent(long.seq, 0, "m0")
-    await mailbox.not_sent(long.seq, 2)
+    await mailbox.not_sent(long.seq, 2, "busy")
     await mailbox.sending(long.seq, 1)
     receipts = await mailbox.receipt(long.seq)
     assert (receipts.sent, receipts.in_flight, receipts.attempts) == ({0: "m0"}, frozenset({1}), 4)
