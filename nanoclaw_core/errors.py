@@ -6,6 +6,8 @@
     ├── HostRunning             another host owns this home
     ├── HostNotRunning          start the host
     ├── DatabaseTooNew          install the version that wrote it
+    ├── DatabaseBroken          restore a backup
+    ├── DiskLow                 wait for room on the disk, or make some
     ├── UnknownName             choose one of the names that exist
     ├── DuplicateName           disable one of the two plugins
     ├── PluginUnusable          the plugin is left out, the rest goes on
@@ -82,14 +84,46 @@ class HostNotRunning(NanoClawError):
 
 
 class DatabaseTooNew(NanoClawError):
-    """The database was written by a later version of NanoClaw."""
+    """The database was written by a later version of NanoClaw: `version`, where the database says so.
+
+    `copy` is the one that was made before that version changed it, if there is one.
+    """
 
     exit_code = 3
 
-    def __init__(self, path: object, revision: str) -> None:
+    def __init__(self, path: object, revision: str, version: str | None = None, copy: object = None) -> None:
+        who = f"NanoClaw {version}" if version else "a newer NanoClaw"
+        wanted = f'"nanoclaw-core>={version}"' if version else "--upgrade nanoclaw-core"
+        advice = f"Install that version again: `pip install {wanted}`"
+        if copy is not None:
+            advice += f". To go back instead, and lose what came since, put {copy} in its place"
         super().__init__(
-            f"The database {path} was written by a newer NanoClaw (schema {revision}), which this version cannot read. "
-            "Install that version again, or restore the backup beside it."
+            f"The database {path} was written by {who} (schema {revision}), which this version cannot read. {advice}."
+        )
+
+
+class DatabaseBroken(NanoClawError):
+    """The central database is damaged, or is none; nothing of it was changed."""
+
+    exit_code = 3
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"The database {path} is damaged ({reason}); nothing was changed. Restore a backup: `nanoclaw backup restore "
+            "FILE`. Without one, move the database and the files beside it away: the next start begins anew, with the agents' "
+            "folders as they are."
+        )
+
+
+class DiskLow(NanoClawError):
+    """Too little room on the disk of the home to begin a turn (in MiB)."""
+
+    exit_code = 3
+
+    def __init__(self, path: object, free: int, least: int) -> None:
+        super().__init__(
+            f"The disk of {path} has {free:,} MiB left, and a turn is begun with {least:,} at least. Make room on it; "
+            "NANOCLAW_MIN_FREE_DISK sets how much."
         )
 
 

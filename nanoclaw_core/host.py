@@ -18,6 +18,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
 from nanoclaw_core.delivery.queue import Delivery
+from nanoclaw_core.disk import DiskGuard
 from nanoclaw_core.errors import NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
 from nanoclaw_core.gateway.server import Gateway
@@ -116,7 +117,7 @@ class Host:
         self._image = WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
         self._image_state, self._image_tag = "not asked yet", ""
         self._model = model
-        self._began = clock.time()
+        self._began = clock.monotonic()
 
     def _desk(self, runtime: Runtime, installation: str) -> Desk:
         return Desk(
@@ -128,6 +129,7 @@ class Host:
             dialogue=AgentDialogue(self.database, self.settings.timezone),
             clock=self.clock,
             image=self.ensure_image,
+            require_room=DiskGuard(home=self.settings.home, least=self.settings.min_free_disk).check,
             deliver=self.delivery.wake,
             say=self.delivery.say,
             typing=self.delivery.typing,
@@ -211,7 +213,7 @@ class Host:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "uptime": self.clock.time() - self._began,
+            "uptime": self.clock.monotonic() - self._began,
             "home": str(self.settings.home),
             "provider": {"name": self._model.name, "demo": self._model.is_demo},
             "image": {"name": self._image_tag or "worker image", "state": self._image_state},

@@ -123,6 +123,12 @@ class Settings:
     worker_memory: int = _setting("NANOCLAW_WORKER_MEMORY", _whole(256, 262144), 2048, "memory of a worker in MiB")
     worker_cpus: float = _setting("NANOCLAW_WORKER_CPUS", _number(0.1, 256), 2.0, "cores of a worker")
     worker_pids: int = _setting("NANOCLAW_WORKER_PIDS", _whole(32, 32768), 512, "processes and threads of a worker")
+    min_free_disk: int = _setting(
+        "NANOCLAW_MIN_FREE_DISK", _whole(0, 1048576), 512, "room in MiB that the home's disk must have for a new turn"
+    )
+    history_days: int = _setting(
+        "NANOCLAW_HISTORY_DAYS", _whole(7, 36500), 30, "days for which messages that are done with are kept"
+    )
     timezone: str = _setting("NANOCLAW_TIMEZONE", _ZONE, "", "time zone of times without one; the machine's by default")
     log_level: str = _setting("NANOCLAW_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "least level logged")
     trace_plugins: bool = _setting("NANOCLAW_TRACE_PLUGINS", _SWITCH, False, "log every call of a plugin")

@@ -31,7 +31,7 @@ FLOORS = (
     "errors markdown models",
     "ports",
     "hookspecs",
-    "home settings store supervise upstream installed",
+    "disk home settings store supervise upstream installed",
     "journal mailbox sandbox",
     "gateway routing workers delivery",
     "builtins plugins first_start",

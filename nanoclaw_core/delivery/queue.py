@@ -152,11 +152,11 @@ class Delivery:
     async def _deliver(self, lane: _Lane, row: OutboundRow) -> None:
         """Try until the row has a final receipt."""
         pauses = Pauses(first=1.0, most=_LONGEST_PAUSE)
-        began = self._clock.time()
+        began = self._clock.monotonic()  # the wall clock may be set meanwhile
         while (later := await self._attempt(lane.mailbox, row)) is not None:
             channel = self._channels.get(row.to.channel)
             is_patient = channel is not None and channel.capabilities.patient
-            if self._clock.time() - began > DEADLINE and not is_patient:
+            if self._clock.monotonic() - began > DEADLINE and not is_patient:
                 await self._give_up(lane.mailbox, row, f"gave up after {DEADLINE / 3600:.0f} hours: {later}")
                 return
             log.info("delivery.later", channel=row.to.channel, row=row.seq, reason=str(later))

@@ -29,7 +29,8 @@ def _write(folder: Path, name: str, output: bytes) -> Path:
     path = folder / name
     path.touch(mode=0o600)
     path.write_bytes(output)
-    newest_first = sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    for old in newest_first[KEPT_FILES:]:
+    others = [file for file in folder.glob("*.log") if file != path]  # this one stays also when the clock was set back
+    newest_first = sorted(others, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for old in newest_first[KEPT_FILES - 1 :]:
         old.unlink(missing_ok=True)
     return path

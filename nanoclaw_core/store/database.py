@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError, InvalidRequestError
 
 from nanoclaw_core.errors import HomeUnusable
 from nanoclaw_core.store.migrate import migrate
+from nanoclaw_core.store.trouble import plain_words
 
 __all__ = ["Connection", "Database", "open_database"]
 
@@ -45,19 +46,23 @@ class Database:
 
         Whatever waits at that moment is committed together. A function that raises undoes only itself, and its error is
         raised here. A cancelled call is undone or committed whole: one that was still waiting does not happen.
+
+        Raises:
+            HomeUnusable: the disk is full, or fails. DatabaseBroken: the file is damaged.
         """
         if self._closed:
             raise anyio.ClosedResourceError
         job = _Job(fn)
         self._jobs.put(job)
-        return await asyncio.wrap_future(job.future)
+        with plain_words(self._writer.url):
+            return await asyncio.wrap_future(job.future)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` in a thread on a connection that cannot write; it sees everything committed before the call."""
         return await to_thread.run_sync(self._read, fn, limiter=self._readers)
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
-        with self._reader.connect() as connection:
+        with plain_words(self._reader.url), self._reader.connect() as connection:
             return fn(connection)
 
     def _work(self) -> None:
@@ -143,13 +148,15 @@ async def open_database(url_or_path: str | Path, *, backups: Path | None) -> Asy
     `backups` is the folder that receives a copy of a SQLite database before its schema changes; None makes none.
 
     Raises:
-        DatabaseTooNew: a later version of NanoClaw wrote it. HomeUnusable: it is none, or cannot be written.
+        DatabaseTooNew: a later version of NanoClaw wrote it. DatabaseBroken: it is damaged, or none. HomeUnusable: it cannot be
+            written.
     """
     url = _url(url_or_path)
     writer, reader = _engine(url, writes=True), _engine(url, writes=False)
     try:
         try:
-            await to_thread.run_sync(migrate, writer, backups)
+            with plain_words(url):
+                await to_thread.run_sync(_prepare, writer, backups)
         except DatabaseError as error:
             raise HomeUnusable(url.database, f"as a database: {error.orig}") from error
         async with Database(writer, reader) as database:
@@ -158,6 +165,12 @@ async def open_database(url_or_path: str | Path, *, backups: Path | None) -> Asy
         with CancelScope(shield=True):
             await to_thread.run_sync(reader.dispose)
             await to_thread.run_sync(writer.dispose)
+
+
+def _prepare(writer: Engine, backups: Path | None) -> None:
+    migrate(writer, backups)
+    with writer.begin():  # fails now where the file cannot be written
+        pass
 
 
 def _url(url_or_path: str | Path) -> URL:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from sqlalchemy import Connection, Engine, inspect, text
 
+from nanoclaw_core import __version__
 from nanoclaw_core.errors import DatabaseTooNew
+from nanoclaw_core.store.installation import note_schema, schema_by
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,7 +37,7 @@ def migrate(engine: Engine, backups: Path | None) -> None:
     if current == HEAD:
         return
     if current is not None:
-        _require_known(engine, current)
+        _require_known(engine, current, backups)
         if backups is not None and engine.dialect.name == "sqlite":
             _back_up(engine, backups, current)
     _upgrade(engine)
@@ -65,14 +67,18 @@ def _upgrade(engine: Engine) -> None:
 
     with engine.begin() as connection:
         command.upgrade(alembic_config(connection), "head")
+        note_schema(connection, __version__)
 
 
-def _require_known(engine: Engine, current: str) -> None:
+def _require_known(engine: Engine, current: str, backups: Path | None) -> None:
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory.from_config(alembic_config())
     if current not in {script.revision for script in scripts.walk_revisions()}:
-        raise DatabaseTooNew(engine.url.database, current)
+        with engine.connect() as connection:
+            version = schema_by(connection)
+        copies = sorted(backups.glob(f"nanoclaw-{HEAD}-*.db")) if backups is not None else []
+        raise DatabaseTooNew(engine.url.database, current, version, copies[-1] if copies else None)
 
 
 def _back_up(engine: Engine, backups: Path, current: str) -> None:
@@ -81,6 +87,7 @@ def _back_up(engine: Engine, backups: Path, current: str) -> None:
     copy = backups / f"nanoclaw-{current}-{now}.db"
     with closing(engine.raw_connection()) as connection:
         connection.cursor().execute("VACUUM INTO ?", (str(copy),))
-    for old in sorted(backups.glob("nanoclaw-*.db"), key=lambda path: path.stat().st_mtime)[:-_KEPT_BACKUPS]:
+    older = sorted((path for path in backups.glob("nanoclaw-*.db") if path != copy), key=lambda path: path.stat().st_mtime)
+    for old in older[: -(_KEPT_BACKUPS - 1)]:  # the one just made stays also when the clock was set back
         old.unlink()
     log.info("schema.backed_up", copy=str(copy))

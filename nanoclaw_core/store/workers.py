@@ -25,8 +25,15 @@ class WorkerRecord:
     reason: str | None
 
 
-def claim_worker(conn: Connection, *, worker_id: str, session_id: str, secret_hash: str, image: str, now: float) -> bool:
-    """Take the session for a new worker; False when it has a live one."""
+def claim_worker(
+    conn: Connection, *, worker_id: str, session_id: str, secret_hash: str, image: str, now: float, after: str | None = None
+) -> bool:
+    """Take the session for a new worker; False when it has a live one.
+
+    `after` is the worker that the caller ended before: noting that may have failed, as on a full disk.
+    """
+    if after is not None:
+        end_worker(conn, after, "its end could not be noted", now)
     values = {"id": worker_id, "session_id": session_id, "secret_hash": secret_hash, "image": image, "claimed_at": now}
     claim = insert_into(conn, table).values(values).on_conflict_do_nothing().returning(table.c.id)
     return conn.execute(claim).one_or_none() is not None

@@ -56,6 +56,10 @@ class FakeClock:
             await self._let_others_run()
         self._elapsed = end
 
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock, forwards or back, as a person or the network's time may: nobody is woken, nothing has passed."""
+        self._started += seconds
+
     async def asleep(self, count: int = 1) -> None:
         """Wait until at least `count` tasks sleep, so that `advance` finds them."""
         while len(self._sleepers) < count:

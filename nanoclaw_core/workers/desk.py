@@ -42,8 +42,9 @@ class Terms:
 class Desk:
     """The services behind every worker.
 
-    `image` returns the tag of the worker image, building it first where it is missing. `say` is for what no mailbox can
-    hold. `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway.
+    `image` returns the tag of the worker image, building it first where it is missing. `require_room` raises while the disk
+    has no room for a new turn. `say` is for what no mailbox can hold. `doors` is bound late: the gateway needs the pool as
+    much as the pool needs the gateway.
     """
 
     terms: Terms
@@ -54,6 +55,7 @@ class Desk:
     dialogue: Dialogue
     clock: Clock
     image: Callable[[], Awaitable[str]]
+    require_room: Callable[[], Awaitable[None]]
     deliver: Wake
     say: Callable[[Address, str], Awaitable[None]]
     typing: Callable[[Address, Progress], Awaitable[None]]

@@ -22,20 +22,25 @@ from nanoclaw_core.workers.launch import first_conversation, launch_document, ne
 
 @dataclass(slots=True, kw_only=True)
 class Life:
-    """A worker between its claim and its end. `ended` is set from outside when its container dies or it must be given up."""
+    """A worker between its claim and its end; `after` is the session's worker before it.
+
+    `ended` is set from outside when its container dies or it must be given up.
+    """
 
     desk: Desk
     session: Session
     identity: WorkerIdentity
     secret: str = field(repr=False)
+    after: str | None = None
     container_id: str | None = None
     ended: str = ""
     last_sign: float = 0.0
 
     @classmethod
-    def of(cls, desk: Desk, session: Session, agent_group: AgentGroup) -> Self:
+    def of(cls, desk: Desk, session: Session, agent_group: AgentGroup, after: str | None = None) -> Self:
         identity, secret = new_identity(session, agent_group)
-        return cls(desk=desk, session=session, identity=identity, secret=secret, last_sign=desk.clock.monotonic())
+        now = desk.clock.monotonic()
+        return cls(desk=desk, session=session, identity=identity, secret=secret, after=after, last_sign=now)
 
     @property
     def worker_id(self) -> str:
@@ -65,6 +70,7 @@ class Life:
             secret_hash=self.identity.secret_hash,
             image=image,
             now=desk.clock.time(),
+            after=self.after,
         )
         if not await desk.database.write(claim):
             raise ContainerFailed(self.name, "another worker already serves this session")

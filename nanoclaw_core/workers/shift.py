@@ -49,6 +49,7 @@ class Shift:
         self._outstanding: dict[str, OutstandingPush] = {}
         self._bell = anyio.Event()
         self._link: WorkerLink | None = None
+        self._last_worker: str | None = None
         self._must_repeat = False
         self._gives_way = False
         self._spoke = False
@@ -164,9 +165,11 @@ class Shift:
     async def _live(self, mailbox: Mailbox) -> None:
         """One worker: start it, serve it, end it whatever happens."""
         self._outage.check()
+        await self._desk.require_room()
         self.idle_since, self._gives_way, self._link = None, False, None
         self.doing = "starting"
-        life = self.life = Life.of(self._desk, self.session, self.agent_group)
+        life = self.life = Life.of(self._desk, self.session, self.agent_group, self._last_worker)
+        self._last_worker = life.worker_id
         self._crew[life.worker_id] = self
         reason = "the host stopped"
         try:
@@ -239,6 +242,8 @@ class Shift:
                 self.reply_to = each.address
                 await self._link.push(each.push)
         while self._takes_more and (rows := self._next(await mailbox.waiting())):
+            if not self._outstanding:
+                await self._desk.require_room()
             await self._push(mailbox, life, rows)
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nanoclaw_core.errors import HomeUnusable, HostRunning
+from nanoclaw_core.errors import DatabaseBroken, HomeUnusable, HostRunning
 from nanoclaw_core.host import Host
 from nanoclaw_core.models import BuildContext, ContainerSpec, OutboundMessage, Receipt
 from nanoclaw_core.testing import FakeChannel, Reply, ScriptedModel
@@ -178,11 +178,13 @@ async def test_a_home_that_cannot_be_made_is_named_with_the_reason(spine: Spine)
             pass
 
 
-async def test_a_database_that_is_none_is_named_with_the_reason(spine: Spine) -> None:
+async def test_a_database_that_is_none_is_named_with_what_to_do_and_left_alone(spine: Spine) -> None:
     (spine.home / "nanoclaw.db").write_bytes(b"garbage" * 1000)
-    with pytest.raises(HomeUnusable, match="not a database"):
+    with pytest.raises(DatabaseBroken, match=r"not a database.*nanoclaw backup restore"):
         async with spine.built():
             pass
+    assert (spine.home / "nanoclaw.db").read_bytes() == b"garbage" * 1000
+    assert not [path for path in spine.home.glob("nanoclaw.db?*") if path.stat().st_size]
 
 
 async def test_what_a_killed_host_left_is_cleared_away_and_its_message_answered(spine: Spine, model: ScriptedModel) -> None:

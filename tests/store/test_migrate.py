@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect
 
+from nanoclaw_core import __version__
 from nanoclaw_core.errors import DatabaseTooNew
 from nanoclaw_core.store import installation, migrate
 from nanoclaw_core.store.database import open_database
@@ -85,6 +88,27 @@ async def test_a_database_of_a_later_version_is_refused_and_left_alone(tmp_path:
     assert not (tmp_path / "backups").exists()
 
 
+async def test_a_later_version_names_itself_and_the_copy_from_before_it(tmp_path: Path) -> None:
+    """What a user reads after a downgrade: which version to install, or which file to go back to."""
+    path, backups = tmp_path / "n.db", tmp_path / "backups"
+    async with open_database(path, backups=None) as db:
+        await db.write(partial(installation.note_schema, version="7.8.9"))
+    set_revision(path, "9999")
+    backups.mkdir()
+    for time in ("2026", "2027"):
+        (backups / f"nanoclaw-{migrate.HEAD}-{time}.db").touch()
+    with pytest.raises(DatabaseTooNew) as refused:
+        async with open_database(path, backups=backups):
+            pass
+    assert 'pip install "nanoclaw-core>=7.8.9"' in str(refused.value)
+    assert f"nanoclaw-{migrate.HEAD}-2027.db" in str(refused.value)
+
+
+async def test_a_new_database_knows_which_version_gave_it_its_schema(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "n.db", backups=None) as db:
+        assert await db.read(installation.schema_by) == __version__
+
+
 @pytest.fixture
 def due(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Makes the next start believe that a migration is due; it alters the database and then, perhaps, fails."""
@@ -112,7 +136,8 @@ async def test_an_older_database_is_copied_before_it_changes(tmp_path: Path, due
     (copy,) = (tmp_path / "backups").iterdir()
     assert copy.name.startswith("nanoclaw-0001-")
     with closing(sqlite3.connect(copy)) as connection:
-        assert connection.execute("SELECT value FROM installation").fetchall() == [(identity,)]
+        query = "SELECT value FROM installation WHERE key = 'id'"
+        assert connection.execute(query).fetchall() == [(identity,)]
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
 
 
@@ -128,6 +153,23 @@ async def test_the_newest_five_copies_are_kept(tmp_path: Path, due: Callable[[bo
         seen |= {path.name for path in (tmp_path / "backups").iterdir()}
     assert {path.name for path in (tmp_path / "backups").iterdir()} == set(sorted(seen)[-5:])
     assert len(seen) == 7
+
+
+async def test_the_copy_just_made_is_kept_although_the_clock_was_set_back(tmp_path: Path, due: Callable[[bool], None]) -> None:
+    """By their times all other copies are newer."""
+    async with open_database(tmp_path / "n.db", backups=None):
+        pass
+    (tmp_path / "backups").mkdir()
+    for number in range(6):
+        path = tmp_path / "backups" / f"nanoclaw-0000-{number}.db"
+        path.touch()
+        os.utime(path, (4e9 + number, 4e9 + number))
+    due(False)
+    async with open_database(tmp_path / "n.db", backups=tmp_path / "backups"):
+        pass
+    names = sorted(path.name for path in (tmp_path / "backups").iterdir())
+    assert names[:4] == [f"nanoclaw-0000-{number}.db" for number in range(2, 6)]
+    assert names[4].startswith("nanoclaw-0001-")
 
 
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path, due: Callable[[bool], None]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from nanoclaw_core.errors import RuntimeUnavailable
+from nanoclaw_core.errors import NanoClawError, RuntimeUnavailable
 from nanoclaw_core.mailbox import NewRow
 from nanoclaw_core.models import (
     Address,
@@ -149,6 +149,7 @@ class Crew:
     typed: list[str]
     told: list[Event]
     rows: int = 0
+    full_disk: NanoClawError | None = None  # raised when a turn is to begin
 
     async def row(self, text: str, to: Address = CHAT) -> None:
         """Let a message wait."""
@@ -206,6 +207,10 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
     async def typing(to: Address, progress: Progress) -> None:
         typed.append(progress.note)
 
+    async def require_room() -> None:
+        if crew.full_disk:
+            raise crew.full_disk
+
     desk = Desk(
         terms=replace(terms_of(house.home), **terms),
         database=house.database,
@@ -215,6 +220,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         dialogue=AgentDialogue(house.database, "UTC"),
         clock=house.clock,
         image=image,
+        require_room=require_room,
         deliver=delivered.append,
         say=say,
         typing=typing,

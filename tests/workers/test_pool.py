@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoclaw_core.errors import ActionRefused
+from nanoclaw_core.errors import ActionRefused, DiskLow
 from nanoclaw_core.mailbox import MailboxUnusable, NewRow
 from nanoclaw_core.models import ContainerState, Session, TurnEnd
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
@@ -209,3 +209,17 @@ async def test_words_to_the_chat_that_is_answered_count_as_its_answer_in_whateve
         await crew.answer(worker, *link.pushes, text="<internal>all is said</internal>")
         assert [row.to.thread for row in await house.mailbox.due()] == ["t1", "t1"]
         assert await crew.outbound() == ["yo", "settled"]
+
+
+async def test_no_worker_is_started_on_a_full_disk_and_its_chat_is_told_once(crew: Crew) -> None:
+    crew.full_disk = DiskLow("/home", 3, 512)
+    await crew.row("one")
+    for pause in (1, 2, 4):
+        await crew.house.clock.asleep()
+        await crew.house.clock.advance(pause)
+    (notice,) = await crew.outbound()
+    assert "3 MiB left" in notice
+    assert crew.runtime.specs == []
+    crew.full_disk = None
+    await crew.house.clock.advance(8)
+    await crew.worker()
