@@ -248,7 +248,8 @@ class Usage:
 class TurnEnd:
     """The engine finished: `text` answers the pushes in `covered`, or `failure` says why nothing does.
 
-    `id` is unique over all workers of a session and makes repeated frames harmless.
+    `id` is unique over all workers of a session and makes repeated frames harmless. `background` is whether something of the
+    agent's goes on all the same.
     """
 
     id: str
@@ -257,13 +258,18 @@ class TurnEnd:
     conversation: str
     failure: Failure | None = None
     usage: Usage = field(default_factory=Usage)
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What the engine does at the moment, for people who wait: never stored, never needed."""
+    """What the engine does at the moment, for people who wait: never stored, never needed.
+
+    `background` is as in `TurnEnd`; None where nothing is said of it.
+    """
 
     note: str
+    background: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

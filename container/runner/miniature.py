@@ -67,6 +67,11 @@ class FakeHost:
         for socket in self._sockets[-1:]:
             await socket.send_str(line)
 
+    async def hang_up(self) -> None:
+        """Close the connection."""
+        for socket in list(self._sockets):
+            await socket.close()
+
     async def say_when_connected(self, line: str) -> None:
         """The same, waiting for a connection."""
         with anyio.fail_after(30):
@@ -176,7 +181,7 @@ class FakeHost:
 
 
 def _script(body: dict[str, Any]) -> tuple[Any, str]:
-    """Echo; `!bash COMMAND` and `!tool NAME` call tools; `!status N` refuses."""
+    """Echo; `!bash COMMAND`, `!background COMMAND` and `!tool NAME` call tools; `!status N` refuses."""
     content = [message for message in body["messages"] if message["role"] == "user"][-1]["content"]
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     said = "\n".join(block["text"] for block in blocks if block["type"] == "text" and "<system-reminder>" not in block["text"])
@@ -192,6 +197,9 @@ def _script(body: dict[str, Any]) -> tuple[Any, str]:
             "name": "Bash",
             "input": {"command": found[1]},
         }, "tool_use"
+    if found := re.search(r"!background ([^\n]*)", said):
+        command = {"command": found[1], "run_in_background": True}
+        return {"type": "tool_use", "id": f"toolu_{os.urandom(6).hex()}", "name": "Bash", "input": command}, "tool_use"
     if found := re.search(r"!tool (\S+)", said):
         return {"type": "tool_use", "id": f"toolu_{os.urandom(6).hex()}", "name": found[1], "input": {}}, "tool_use"
     return {"type": "text", "text": f"echo: {said}"}, "end_turn"

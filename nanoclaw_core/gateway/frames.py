@@ -62,6 +62,7 @@ class _TurnEnd(msgspec.Struct, frozen=True, tag="turn_end"):
     conversation: Annotated[str, msgspec.Meta(max_length=200)]
     failure: _Failure | None
     usage: _Usage
+    background: bool = True  # a runner that says nothing of it may have something going on
 
 
 class _Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -69,7 +70,7 @@ class _Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class _Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    pass
+    background: bool = True
 
 
 Report = Hello | Ended | Failed | Progress
@@ -97,7 +98,7 @@ def decode(data: str) -> Report:
         case _Progress():
             return Progress(note=clean_text(frame.note))
         case _Heartbeat():
-            return Progress(note="")
+            return Progress(note="", background=frame.background)
         case Failed():
             return Failed(id=clean_text(frame.id), detail=_detail(frame.detail))
     return frame
@@ -111,6 +112,7 @@ def _turn_end(frame: _TurnEnd) -> TurnEnd:
         conversation=_conversation(frame.conversation),
         failure=_failure(frame.failure),
         usage=Usage(**{name: min(max(count, 0), _MOST_TOKENS) for name, count in msgspec.structs.asdict(frame.usage).items()}),
+        background=frame.background,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 
 TRIES: Final = 10
 _PREFIX: Final = "mcp__nanoclaw__"
@@ -81,6 +82,13 @@ class PlainEngine:
         self._turn: anyio.CancelScope | None = None
         self._tools: list[Json] | None = None
         self._usage: dict[str, int] = {}
+        self._commands: TaskGroup  # in the background, until they end or the engine does
+        self._running = 0
+
+    @property
+    def background(self) -> bool:
+        """Whether a command that Bash was to run in the background has not ended."""
+        return self._running > 0
 
     async def push(self, uuid: str, text: str) -> None:
         """Queue it for the running turn, or the next."""
@@ -94,6 +102,10 @@ class PlainEngine:
 
     async def run(self, reports: Reports) -> None:
         """Answer one turn after the other."""
+        async with anyio.create_task_group() as self._commands:
+            await self._answer_all(reports)
+
+    async def _answer_all(self, reports: Reports) -> None:
         self._load()
         if self._open and self._resumes:
             await self._run_turn(reports)
@@ -190,7 +202,11 @@ class PlainEngine:
 
     async def _call_tool(self, call: Json, reports: Reports) -> Json:
         name, arguments = call["name"], call["input"]
-        if name == "Bash":
+        if name == "Bash" and arguments.get("run_in_background"):
+            self._running += 1
+            self._commands.start_soon(self._run_in_background, arguments["command"])
+            text, failed = "Command running in background", False
+        elif name == "Bash":
             await reports.progressed(f"Bash: {arguments['command']}")
             done = await anyio.run_process(
                 ["sh", "-c", arguments["command"]], cwd=self._place.workspace, stderr=subprocess.STDOUT, check=False
@@ -202,6 +218,10 @@ class PlainEngine:
         else:
             text, failed = f"There is no tool named {name}.", True
         return {"type": "tool_result", "tool_use_id": call["id"], "content": text, "is_error": failed}
+
+    async def _run_in_background(self, command: str) -> None:
+        await anyio.run_process(["sh", "-c", command], cwd=self._place.workspace, check=False)
+        self._running -= 1
 
     async def _call_host(self, call_id: str, name: str, arguments: Json) -> tuple[str, bool]:
         params = {"name": name, "arguments": arguments, "_meta": {"claudecode/toolUseId": call_id}}

@@ -92,7 +92,18 @@ def test_nul_and_lone_surrogates_are_repaired_not_refused() -> None:
 
 
 def test_a_heartbeat_is_progress_without_a_note() -> None:
-    assert frames.decode('{"type": "heartbeat"}') == Progress(note="")
+    assert frames.decode('{"type": "heartbeat", "background": false}') == Progress(note="", background=False)
+
+
+def test_a_runner_that_says_nothing_of_the_background_may_have_something_there() -> None:
+    assert frames.decode('{"type": "heartbeat"}') == Progress(note="", background=True)
+    ended = frames.decode(turn_end())
+    assert isinstance(ended, frames.Ended)
+    assert ended.end.background is True
+
+
+def test_progress_says_nothing_of_the_background() -> None:
+    assert frames.decode('{"type": "progress", "note": "Bash: ls", "background": true}') == Progress(note="Bash: ls")
 
 
 @pytest.mark.parametrize(

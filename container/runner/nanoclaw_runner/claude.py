@@ -25,7 +25,7 @@ from nanoclaw_runner.sdk import import_sdk
 from nanoclaw_runner.transcript import Turn, find_transcript, read_turns
 
 if TYPE_CHECKING:
-    from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage
+    from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage, SystemMessage
 
 MAX_OUTSTANDING: Final = 64  # a result names no more uuids than that
 KEPT_ERRORS: Final = 20  # lines
@@ -62,8 +62,15 @@ class ClaudeEngine:
         self._pouring = anyio.Lock()
         self._pushed = anyio.Event()
         self._alive = anyio.Event()  # Claude Code said something
+        self._turning = False  # between the beginning of a turn and its result
+        self._tasks = 0  # of Claude Code's own, in the background
         self._errors: deque[str] = deque(maxlen=KEPT_ERRORS)
         self._errors_ended = anyio.Event()
+
+    @property
+    def background(self) -> bool:
+        """See `Engine`. When a task in the background ends, Claude Code begins a turn by itself."""
+        return self._turning or self._tasks > 0
 
     async def push(self, uuid: str, text: str) -> None:
         """See `Engine`."""
@@ -216,13 +223,23 @@ class ClaudeEngine:
         from claude_agent_sdk import AssistantMessage, ResultMessage, SystemMessage
 
         if isinstance(message, ResultMessage):
+            self._turning = False
             await self._end(message, reports)
             await self._pour(client)
         elif isinstance(message, AssistantMessage):
             for note in _notes(message):
                 await reports.progressed(note)
-        elif isinstance(message, SystemMessage) and message.subtype == "api_retry":
-            await reports.progressed(_retry_note(message.data))
+        elif isinstance(message, SystemMessage):
+            await self._note(message, reports)
+
+    async def _note(self, message: SystemMessage, reports: Reports) -> None:
+        match message.subtype:
+            case "api_retry":
+                await reports.progressed(_retry_note(message.data))
+            case "init":  # before each turn
+                self._turning = True
+            case "background_tasks_changed":
+                self._tasks = len(message.data.get("tasks", ()))
 
     async def _end(self, result: ResultMessage, reports: Reports) -> None:
         covered = self._covered(result)

@@ -54,6 +54,10 @@ class Engine(Protocol):
 
     label: str
 
+    @property
+    def background(self) -> bool:
+        """Whether it does something, or is about to, that no push waits for: its worker must not be frozen."""
+
     async def run(self, reports: Reports) -> None:
         """Work until cancelled."""
 

@@ -52,7 +52,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnd:
-    """A turn ended: `text` answers the pushes in `covered`, or `failure` says why nothing does."""
+    """A turn ended: `text` answers the pushes in `covered`, or `failure` says why nothing does.
+
+    `background` is whether something goes on all the same, so that this worker must not be frozen.
+    """
 
     type: ClassVar[str] = "turn_end"
     id: str
@@ -61,6 +64,7 @@ class TurnEnd:
     conversation: str
     failure: Failure | None
     usage: Usage
+    background: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +86,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A turn runs."""
+    """The runner lives; `background` is as in `TurnEnd`."""
 
     type: ClassVar[str] = "heartbeat"
+    background: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

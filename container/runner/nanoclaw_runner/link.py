@@ -59,6 +59,9 @@ class LinkBroken(Exception):
 class Orders(Protocol):
     """What the host's frames lead to."""
 
+    async def connected(self) -> None:
+        """The host listens."""
+
     async def push(self, uuid: str, text: str) -> None:
         """Something for the engine; a uuid may come more than once."""
 
@@ -141,6 +144,7 @@ class Link:
                 self._sent.clear()
                 self._wire = wire
                 await self._send_spooled()
+                await orders.connected()
             case Push(uuid=uuid, text=text):
                 await orders.push(uuid, text)
             case Ack(id=frame_id):

@@ -29,6 +29,7 @@ from nanoclaw_runner.frames import (
 )
 from nanoclaw_runner.launch import LaunchDocument
 from nanoclaw_runner.link import Link, LinkEnded
+from nanoclaw_runner.processes import strangers
 from nanoclaw_runner.relay import run_relay
 from nanoclaw_runner.spool import Spool
 
@@ -54,6 +55,10 @@ class Desk:
         self._noted = anyio.Event()
         self._busy = anyio.Event()
         self._numbers = count(1)
+
+    async def connected(self) -> None:
+        """Tell a host, which may know nothing of this worker, whether something goes on."""
+        await self._link.mention(Heartbeat(background=self._background))
 
     async def push(self, uuid: str, text: str) -> None:
         """Hand a push to the engine, unless it came before or a frame that waits in the spool answers it."""
@@ -107,19 +112,25 @@ class Desk:
         await self._link.deliver(Failed(id=self._next_id(), detail=one_line(detail, MAX_DETAIL)))
 
     async def beat(self) -> None:
-        """Send a heartbeat every 15 s while something is unanswered; sleep otherwise."""
+        """Send a heartbeat every 15 s while something is unanswered or goes on in the background; sleep otherwise."""
         while True:
             await self._busy.wait()
             await anyio.sleep(HEARTBEAT)
-            if self._open:
-                await self._link.mention(Heartbeat())
+            background = self._background
+            await self._link.mention(Heartbeat(background=background))
+            if not self._open and not background:
+                self._busy = anyio.Event()
 
     async def _end(
         self, covered: Sequence[str], text: str, failure: Failure | None, conversation: str, usage: Mapping[str, int]
     ) -> None:
         self._open.difference_update(covered)
-        if not self._open:
+        background = self._background
+        if background:
+            self._busy.set()
+        elif not self._open:
             self._busy = anyio.Event()
+        if not self._open:
             self._note = ""  # it would come after the answer
         end = TurnEnd(
             id=self._next_id(),
@@ -128,8 +139,13 @@ class Desk:
             conversation=conversation,
             failure=failure,
             usage=Usage(**usage),
+            background=background,
         )
         await self._link.deliver(end)
+
+    @property
+    def _background(self) -> bool:
+        return self._engine.background or strangers()
 
     def _next_id(self) -> str:
         return f"{self._worker}-{next(self._numbers)}"
@@ -209,6 +225,7 @@ class _Stillborn:
 
     def __init__(self, name: str, error: Exception) -> None:
         self.label = name
+        self.background = False
         self._error = error
 
     async def run(self, reports: object) -> None:  # noqa: ARG002  # the port's signature

@@ -102,6 +102,23 @@ async def test_an_interrupt_stops_the_turn_and_keeps_what_waits(home: Home, host
     assert (second.covered, second.failure) == ((U2,), None)
 
 
+async def test_a_command_in_the_background_is_known_until_the_turn_about_its_end_is_over(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!background until [ -e go ]; do sleep 0.05; done")
+    async with home.worker():
+        assert (await host.until(TurnEnd)).background is True
+        await host.push(U2, "hello")
+        assert (await host.until(TurnEnd, 2)).background is True
+        (home.workspace / "go").touch()
+        unasked = await host.until(TurnEnd, 3)
+    assert (unasked.covered, unasked.background) == ((), False)
+
+
+async def test_an_ordinary_turn_leaves_nothing_in_the_background(home: Home, host: FakeHost) -> None:
+    await host.push(U1, "!bash echo hi")
+    async with home.worker():
+        assert (await host.until(TurnEnd)).background is False
+
+
 async def test_a_conversation_is_kept_whole_before_it_is_compacted(home: Home, host: FakeHost) -> None:
     await host.push(U1, "remember the word xylophone")
     async with home.worker():

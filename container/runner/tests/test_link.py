@@ -20,6 +20,8 @@ class Recorder:
         self.heard: list[str] = []
         self._changed = anyio.Event()
 
+    async def connected(self) -> None: ...
+
     async def push(self, uuid: str, text: str) -> None:
         self._note(f"{uuid}: {text}")
 

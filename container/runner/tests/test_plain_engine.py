@@ -40,6 +40,18 @@ async def test_a_follow_up_is_folded_into_the_turn(home: Home, host: FakeHost) -
         assert (await host.until(TurnEnd)).covered == ("u1", "u2")
 
 
+async def test_a_command_in_the_background_is_known_until_it_ends(home: Home, host: FakeHost) -> None:
+    await host.push("u1", "!background until [ -e go ]; do sleep 0.01; done; touch gone")
+    async with home.worker(engine="plain"):
+        assert (await host.until(TurnEnd)).background is True
+        (home.workspace / "go").touch()
+        for number in range(2, 100):
+            await host.push(f"u{number}", "hello")
+            if not (await host.until(TurnEnd, number)).background:
+                break
+        assert (home.workspace / "gone").exists()
+
+
 async def test_a_refusal_of_the_model_is_a_failure_and_the_next_message_works(home: Home, host: FakeHost) -> None:
     await host.push("u1", "!status 429")
     async with home.worker(engine="plain"):

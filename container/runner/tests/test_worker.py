@@ -20,6 +20,7 @@ class Puppet:
     """An engine that does what its push says."""
 
     label = "puppet 1"
+    background = False
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -192,6 +193,37 @@ async def test_a_heart_beats_while_a_turn_runs_and_only_then(
         await anyio.sleep(0.1)
         assert len(host.of(Heartbeat)) <= quiet + 1
         await host.say('{"type": "shutdown"}')
+
+
+async def test_a_heart_beats_while_something_goes_on_in_the_background_and_once_more(
+    home: Home, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(Puppet, "background", True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "hello")
+        assert (await host.until(TurnEnd)).background is True
+        assert (await host.until(Heartbeat, len(host.of(Heartbeat)) + 2)).background is True
+        monkeypatch.setattr(Puppet, "background", False)
+        while host.of(Heartbeat)[-1].background:  # noqa: ASYNC110  # it sets no event
+            await anyio.sleep(0.001)
+        await host.push("u2", "last")
+        assert (await host.until(TurnEnd, 2)).background is False
+        await host.say('{"type": "shutdown"}')
+
+
+async def test_a_host_is_told_with_each_connection_whether_something_goes_on(
+    home: Home, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Puppet, "background", True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        assert (await host.until(Heartbeat)).background is True
+        monkeypatch.setattr(Puppet, "background", False)
+        await host.hang_up()
+        assert (await host.until(Heartbeat, 2)).background is False
+        await host.say_when_connected('{"type": "shutdown"}')
 
 
 async def test_a_flood_of_notes_becomes_one_in_half_a_second_and_the_latest_wins(home: Home, host: FakeHost) -> None:
