@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import Final
@@ -24,6 +25,8 @@ SUPPORTED: Final = (1,)
 REPLACED, BROKE_RULES, NO_COMMON_VERSION = 4001, 4400, 4406
 #: Seconds that a runner gets to answer our close frame: nothing is lost when it does not.
 _FAREWELL: Final = 1.0
+#: Seconds that a runner may leave unread what we send: nobody waits longer for one that stopped.
+PATIENCE: Final = 20.0
 
 
 class Link:
@@ -32,6 +35,7 @@ class Link:
     def __init__(self, identity: WorkerIdentity, events: WorkerEvents) -> None:
         self.identity = identity
         self.socket = web.WebSocketResponse(timeout=_FAREWELL, max_msg_size=frames.MOST_BYTES, compress=False)
+        self.transport: asyncio.Transport | None = None
         self._events = events
         self._replaced = anyio.CancelScope()
 
@@ -109,13 +113,22 @@ class Link:
             case frames.Hello():
                 raise ProtocolViolation("a second hello")
 
+    def _cut(self) -> None:
+        """End the connection without a word: the words before it were not read."""
+        if self.transport is not None:
+            self.transport.abort()
+
     async def _send(self, text: str) -> None:
         if self.socket.closed:
             return
         try:
-            await self.socket.send_str(text)
+            with anyio.fail_after(PATIENCE):
+                await self.socket.send_str(text)
         except ConnectionError:
             log.debug("link.lost_frame", worker=self.identity.worker_id)
+        except TimeoutError:
+            log.warning("link.unread", worker=self.identity.worker_id, seconds=PATIENCE)
+            self._cut()
 
 
 class Seat:
@@ -135,6 +148,7 @@ class Seat:
             self._complaints.warn("link.wrong_secret")
             return refusal(401, "the link needs this worker's secret")
         link = Link(self._identity, self._events)
+        link.transport = request.transport
         await link.socket.prepare(request)
         await finish(self._hear_out, link)
         return link.socket

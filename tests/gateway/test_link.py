@@ -11,6 +11,7 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 from structlog.testing import capture_logs
 
+from nanoclaw_core.gateway import link as link_module
 from nanoclaw_core.models import Push
 
 END = {
@@ -42,6 +43,17 @@ async def test_a_turn_goes_down_and_its_end_comes_up(rig: Any) -> None:
         await link.send_json(END)
         assert (await rig.heard.wait_for("turn_ended")).text == "42"
         assert await link.receive_json() == {"type": "ack", "id": "w1-1"}
+
+
+async def test_a_runner_that_does_not_read_loses_its_link(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was stopped, say: whoever speaks to it must not wait for ever."""
+    monkeypatch.setattr(link_module, "PATIENCE", 0.05)
+    async with rig.link() as link:
+        await link.receive_json()
+        await rig.heard.wait_for("connected")
+        link._conn.transport.pause_reading()
+        await rig.heard.links[0].push(Push(uuid="u1", text="x" * 8_000_000))
+        await rig.heard.wait_for("disconnected")
 
 
 async def test_an_end_is_acknowledged_only_when_it_is_stored(rig: Any) -> None:
