@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import anyio
 import msgspec
 from anyio import to_thread
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection, Executable, bindparam, exists, select, update
 
 from nanoclaw_core.errors import MessageTooLong
 from nanoclaw_core.models import Address, InboundMessage, clean_text
 from nanoclaw_core.ports import Clock
 from nanoclaw_core.store.database import Database
-from nanoclaw_core.store.tables import cursors, events, insert_into, messaging_groups, strangers, wirings
+from nanoclaw_core.store.tables import cursors, events, insert_for, insert_into, messaging_groups, strangers, wirings
 
 #: The longest text that is accepted, in bytes of UTF-8.
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _LONG: Final = 64 * 1024  # characters; preparing a longer text could be felt on the event loop
+
+#: Made once: to build a statement takes longer than to run it. The names are those of `_chat_key`.
+_WIRED: Final = select(
+    exists().where(
+        wirings.c.messaging_group_id == messaging_groups.c.id,
+        *(messaging_groups.c[name] == bindparam(name) for name in ("channel", "account", "chat")),
+    )
+)
+_ROUTED: Final = (
+    update(events).where(events.c.seq == bindparam("number")).values(routed_at=bindparam("moment"), outcome=bindparam("word"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +83,11 @@ class Journal:
             self._news = anyio.Event()
         return entries
 
-    async def routed(self, seq: int, outcome: str) -> None:
-        """Note what became of a message, in one word; it is not handed out again."""
-        change = update(events).where(events.c.seq == seq).values(routed_at=self._clock.time(), outcome=outcome)
-        await self._db.write(lambda conn: conn.execute(change))
+    async def routed(self, outcomes: Mapping[int, str]) -> None:
+        """Note what became of messages, each by its `seq` in one word; they are not handed out again."""
+        now = self._clock.time()
+        rows = [{"number": seq, "moment": now, "word": outcome} for seq, outcome in outcomes.items()]
+        await self._db.write(lambda conn: conn.execute(_ROUTED, rows))
 
     async def cursor(self, channel: str, account: str) -> str | None:
         """The last cursor that came with a message of this account."""
@@ -108,13 +121,18 @@ def _accept(conn: Connection, message: InboundMessage, cursor: str | None, now: 
     if not _is_wired(conn, message.address):
         _count_stranger(conn, message.address, now)
         return True
-    insert = insert_into(conn, events).values(
+    values = {
         **_chat_key(message.address),
-        message_id=message.message_id,
-        payload=msgspec.json.encode(message).decode(),
-        received_at=now,
-    )
-    return conn.execute(insert.on_conflict_do_nothing().returning(events.c.seq)).one_or_none() is not None
+        "message_id": message.message_id,
+        "payload": msgspec.json.encode(message).decode(),
+        "received_at": now,
+    }
+    return conn.execute(_insert_event(conn.dialect.name), values).one_or_none() is not None
+
+
+@cache
+def _insert_event(dialect: str) -> Executable:
+    return insert_for(dialect, events).on_conflict_do_nothing().returning(events.c.seq)
 
 
 def _chat_key(address: Address) -> dict[str, str]:
@@ -129,10 +147,7 @@ def _store_cursor(conn: Connection, address: Address, cursor: str | None) -> Non
 
 
 def _is_wired(conn: Connection, address: Address) -> bool:
-    known = messaging_groups.c
-    here = (known.channel == address.channel, known.account == address.account, known.chat == address.chat)
-    wired = exists().where(wirings.c.messaging_group_id == known.id, *here)
-    return bool(conn.execute(select(wired)).scalar())
+    return bool(conn.execute(_WIRED, _chat_key(address)).scalar())
 
 
 def _count_stranger(conn: Connection, address: Address, now: float) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import anyio
 import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
@@ -28,7 +29,21 @@ log = structlog.get_logger()
 #: A longer text goes into the session's inbox as a file; the prompt holds its beginning and the file's path (characters).
 INLINE_LIMIT = 48_000
 _EXCERPT = 4_000
+_MAILBOXES_AT_ONCE = 8
 _LOST = "⚠️ I could not take your message; send it again once that is mended: {reason}"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Heard:
+    """A message on its way, the sessions that hear it, and why one of them cannot be given it."""
+
+    entry: JournalEntry
+    sessions: list[Session] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        return "failed" if self.failure else "heard" if self.sessions else "ignored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,52 +63,82 @@ class Router:
         task_status.started()
         while True:
             await self.journal.wait()
-            for entry in await self.journal.unrouted():
-                await self.route(entry)
+            if entries := await self.journal.unrouted():
+                await self.route(entries)
 
-    async def route(self, entry: JournalEntry) -> None:
-        """Hand a message to every session that hears it. What cannot be handed over is said in the chat and holds up nobody."""
-        hearing: list[Session] = []
-        failure = await survive("routing", self._find(entry, hearing))
-        for session in hearing:
-            failure = await survive("routing", self._hand_over(entry, session)) or failure
-        outcome = "failed" if failure else "heard" if hearing else "ignored"
-        await self.journal.routed(entry.seq, outcome)
-        address = entry.message.address
-        data = {"channel": address.channel, "message": entry.seq, "outcome": outcome, "sessions": len(hearing)}
-        self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
-        if failure:
-            await self.say(address, _LOST.format(reason=failure))
+    async def route(self, entries: Sequence[JournalEntry]) -> None:
+        """Hand each message to every session that hears it. What cannot be handed over is said in the chat and holds up nobody.
 
-    async def _find(self, entry: JournalEntry, hearing: list[Session]) -> None:
-        """Add the sessions that hear the message; patterns are searched in a thread, where a slow one holds up nobody."""
-        message = entry.message
-        wirings = await self.database.read(partial(_wirings, address=message.address))
-        engaged = await to_thread.run_sync(_engaged, wirings, message)
-        hearing += await self.database.write(partial(self._hearing, message=message, engaged=engaged))
+        However many there are, they share their transactions: in a burst, commits are what takes the time.
+        """
+        heard = [_Heard(entry=entry) for entry in entries]
+        if failure := await survive("routing", self._find(heard)):
+            if len(entries) > 1:  # one of them breaks the others
+                for entry in entries:
+                    await self.route([entry])
+                return
+            heard[0].failure = failure
+        await self._hand_over(heard)
+        await self.journal.routed({each.entry.seq: each.outcome for each in heard})
+        for each in heard:
+            await self._report(each)
 
-    async def _hand_over(self, entry: JournalEntry, session: Session) -> None:
-        mailbox = await self.mailboxes.open(session)
-        await mailbox.add_rows([await self._row(session, entry)])
-        self.wake(session.id)
+    async def _find(self, heard: Sequence[_Heard]) -> None:
+        """Find the sessions that hear each message; patterns are searched in a thread, where a slow one holds up nobody."""
+        messages = [each.entry.message for each in heard]
+        wirings = await self.database.read(partial(_wirings, addresses={message.address for message in messages}))
+        engaged = await to_thread.run_sync(_engaged, wirings, messages)
+        for each, found in zip(heard, await self.database.write(partial(self._hearing, engaged=engaged)), strict=True):
+            each.sessions = found
 
-    def _hearing(self, connection: Connection, message: InboundMessage, engaged: Sequence[Wiring]) -> list[Session]:
+    def _hearing(self, connection: Connection, engaged: Sequence[tuple[InboundMessage, list[Wiring]]]) -> list[list[Session]]:
         """The sessions behind `engaged`, each marked as having work before its mailbox is touched."""
         now = self.clock.time()
-        people.upsert_user(connection, message.sender.user_id(message.address.channel), message.sender.name, now)
-        found = [
-            sessions.ensure_session(
-                connection,
-                agent_group_id=wiring.agent_group_id,
-                messaging_group_id=wiring.messaging_group_id,
-                thread=message.address.thread,
-                now=now,
-            )
-            for wiring in engaged
-        ]
-        for session in found:
+        for user_id, name in dict.fromkeys(_writer(message) for message, _ in engaged):
+            people.upsert_user(connection, user_id, name, now)
+        known: dict[tuple[str, str | None], Session] = {}
+        for message, wirings in engaged:
+            for wiring in wirings:
+                thread = message.address.thread
+                if (wiring.id, thread) not in known:
+                    known[wiring.id, thread] = _session(connection, wiring, thread, now)
+        for session in known.values():
             sessions.mark_attention(connection, session.id)
-        return found
+        return [[known[wiring.id, message.address.thread] for wiring in wirings] for message, wirings in engaged]
+
+    async def _hand_over(self, heard: Sequence[_Heard]) -> None:
+        """Fill the mailboxes side by side, each in the order of acceptance."""
+        by_session: dict[Session, list[_Heard]] = {}
+        for each in heard:
+            for session in each.sessions:
+                by_session.setdefault(session, []).append(each)
+        limit = anyio.CapacityLimiter(_MAILBOXES_AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            for session, waiting in by_session.items():
+                tasks.start_soon(self._fill, session, waiting, limit)
+
+    async def _fill(self, session: Session, heard: Sequence[_Heard], limit: anyio.CapacityLimiter) -> None:
+        async with limit:
+            failure = await survive("routing", self._add(session, [each.entry for each in heard]))
+        for each in heard:
+            each.failure = failure or each.failure
+
+    async def _add(self, session: Session, entries: Sequence[JournalEntry]) -> None:
+        mailbox = await self.mailboxes.open(session)
+        await mailbox.add_rows([await self._row(session, entry) for entry in entries])
+        self.wake(session.id)
+
+    async def _report(self, heard: _Heard) -> None:
+        address = heard.entry.message.address
+        data = {
+            "channel": address.channel,
+            "message": heard.entry.seq,
+            "outcome": heard.outcome,
+            "sessions": len(heard.sessions),
+        }
+        self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
+        if heard.failure:
+            await self.say(address, _LOST.format(reason=heard.failure))
 
     async def _row(self, session: Session, entry: JournalEntry) -> NewRow:
         message = entry.message
@@ -108,7 +153,7 @@ class Router:
             id=row_id,
             address=message.address,
             message_id=message.message_id,
-            sender_id=message.sender.user_id(message.address.channel),
+            sender_id=_writer(message)[0],
             sender_name=message.sender.name,
             text=text,
             sent_at=message.sent_at,
@@ -129,13 +174,27 @@ def keep_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _wirings(connection: Connection, address: Address) -> list[Wiring]:
-    group = chats.find_messaging_group(connection, address.channel, address.account, address.chat)
-    return [] if group is None else chats.wirings_of(connection, group.id)
+def _wirings(connection: Connection, addresses: Set[Address]) -> dict[Address, list[Wiring]]:
+    found = {}
+    for address in addresses:
+        group = chats.find_messaging_group(connection, address.channel, address.account, address.chat)
+        found[address] = [] if group is None else chats.wirings_of(connection, group.id)
+    return found
 
 
-def _engaged(wirings: Sequence[Wiring], message: InboundMessage) -> list[Wiring]:
-    return [wiring for wiring in wirings if _engages(wiring, message)]
+def _engaged(
+    wirings: Mapping[Address, Sequence[Wiring]], messages: Sequence[InboundMessage]
+) -> list[tuple[InboundMessage, list[Wiring]]]:
+    return [(each, [wiring for wiring in wirings[each.address] if _engages(wiring, each)]) for each in messages]
+
+
+def _writer(message: InboundMessage) -> tuple[str, str]:
+    return message.sender.user_id(message.address.channel), message.sender.name
+
+
+def _session(connection: Connection, wiring: Wiring, thread: str | None, now: float) -> Session:
+    ends = {"agent_group_id": wiring.agent_group_id, "messaging_group_id": wiring.messaging_group_id}
+    return sessions.ensure_session(connection, **ends, thread=thread, now=now)
 
 
 def _engages(wiring: Wiring, message: InboundMessage) -> bool:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from nanoclaw_core.models import Session
 from nanoclaw_core.store.tables import agent_groups, insert_into, new_id
 from nanoclaw_core.store.tables import sessions as table
+
+#: Made once, because every message needs them: to build a statement takes longer than to run it.
+_KNOWN: Final = select(table).where(
+    table.c.agent_group_id == bindparam("agent"),
+    table.c.messaging_group_id == bindparam("chat"),
+    func.coalesce(table.c.thread, "") == bindparam("place"),
+)
+_MARK: Final = update(table).where(table.c.id == bindparam("session")).values(attention=table.c.attention + 1)
 
 
 def ensure_session(
     conn: Connection, *, agent_group_id: str, messaging_group_id: str, thread: str | None, now: float
 ) -> Session:
     """The session of an agent group in a chat, or in one thread of it; made when it is needed first."""
-    where = (
-        table.c.agent_group_id == agent_group_id,
-        table.c.messaging_group_id == messaging_group_id,
-        func.coalesce(table.c.thread, "") == (thread or ""),
-    )
-    known = conn.execute(select(table).where(*where)).one_or_none()
+    key = {"agent": agent_group_id, "chat": messaging_group_id, "place": thread or ""}
+    known = conn.execute(_KNOWN, key).one_or_none()
     if known is None:
         session_id = new_id()
         folder = conn.execute(select(agent_groups.c.folder).where(agent_groups.c.id == agent_group_id)).scalar_one()
@@ -33,7 +37,7 @@ def ensure_session(
             "created_at": now,
         }
         conn.execute(insert_into(conn, table).values(values).on_conflict_do_nothing())
-        known = conn.execute(select(table).where(*where)).one()  # another writer may have been first
+        known = conn.execute(_KNOWN, key).one()  # another writer may have been first
     return _record(known)
 
 
@@ -53,7 +57,7 @@ def sessions(conn: Connection) -> list[Session]:
 
 def mark_attention(conn: Connection, session_id: str) -> None:
     """Note that something in the session's mailbox waits, before it is put there."""
-    conn.execute(update(table).where(table.c.id == session_id).values(attention=table.c.attention + 1))
+    conn.execute(_MARK, {"session": session_id})
 
 
 def attention(conn: Connection) -> list[tuple[Session, int]]:

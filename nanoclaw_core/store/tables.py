@@ -183,13 +183,18 @@ strangers = Table(
 
 
 def insert_into(conn: Connection, table: Table) -> Insert:
-    """An INSERT that knows ON CONFLICT, in the dialect of `conn`.
+    """An INSERT that knows ON CONFLICT, in the dialect of `conn`."""
+    return insert_for(conn.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> Insert:
+    """The same by the dialect's name, for statements that are made once.
 
     Both dialects' classes take the same calls; SQLite's stands for either.
     """
     from sqlalchemy.dialects import postgresql, sqlite
 
-    if conn.dialect.name == "postgresql":
+    if dialect == "postgresql":
         return postgresql.insert(table)  # type: ignore[return-value]  # the same methods, without a common class
     return sqlite.insert(table)
 

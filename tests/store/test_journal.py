@@ -76,7 +76,7 @@ async def test_messages_are_handed_out_in_order_until_they_are_routed(journal: J
         await journal.accept(message(number), None)
     entries = await journal.unrouted(limit=2)
     assert [entry.message.message_id for entry in entries] == ["3", "1"]
-    await journal.routed(entries[0].seq, "engaged")
+    await journal.routed({entries[0].seq: "engaged"})
     assert await ids(journal) == ["1", "2"]
 
 
