@@ -11,7 +11,7 @@ CONTAINER := $(shell find container -type f -not -path '*/__pycache__/*' -not -p
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TESTS ?=
 
-.PHONY: help chat test unit lint types size runtime image clean
+.PHONY: help chat test unit lint types bench size runtime image clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ lint: $(STAMPS)/developing ## Check style
 types: $(STAMPS)/developing ## Check types
 	@$(BIN)/mypy
 	@$(BIN)/mypy container/runner/tests # apart: two folders called tests in one run confuse it
+
+bench: runtime $(STAMPS)/image $(STAMPS)/developing ## Measure, and write docs/performance.md (about 15 minutes; BENCH=--quick for a look)
+	$(BIN)/python -m bench $(if $(BENCH),$(BENCH),--page docs/performance.md --json bench.json)
 
 size: $(STAMPS)/developing ## Count lines, files and dependencies
 	@$(BIN)/python scripts/size.py

@@ -1,0 +1,74 @@
+"""Processes that the figures of the gateway need: `python -m bench.servers model | gateway URL FOLDER`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from aiohttp import web
+
+from nanoclaw_core.gateway.server import Gateway
+from nanoclaw_core.models import AgentGroup, Progress, TurnEnd, WorkerIdentity
+from nanoclaw_core.ports import WorkerLink
+from nanoclaw_core.upstream import HttpUpstream
+
+WORKER: Final = "wbench"
+SECRET: Final = "a secret of the bench"
+_EVENT: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"' + b"x" * 80 + b'"}}\n\n'
+_EVENTS: Final = 40
+
+
+class _Nobody:
+    """`WorkerEvents` that does nothing."""
+
+    async def connected(self, worker_id: str, link: WorkerLink) -> None: ...
+    async def disconnected(self, worker_id: str) -> None: ...
+    async def turn_ended(self, worker_id: str, end: TurnEnd) -> None: ...
+    async def progressed(self, worker_id: str, progress: Progress) -> None: ...
+    async def tool_called(self, worker_id: str, call: Any) -> None: ...
+    async def failed(self, worker_id: str, detail: str) -> None: ...
+
+
+async def _model() -> None:
+    application = web.Application(client_max_size=2**26)
+    application.router.add_post("/v1/messages", _stream)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await anyio.sleep_forever()
+
+
+async def _stream(request: web.Request) -> web.StreamResponse:
+    await request.read()
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    for _ in range(_EVENTS):
+        await response.write(_EVENT)
+        await anyio.sleep(0)
+    return response
+
+
+async def _gateway(url: str, folder: str) -> None:
+    provider = HttpUpstream(url, {"x-api-key": "none"})
+    agent = AgentGroup(id="a", name="Andy", folder="main")
+    digest = hashlib.sha256(SECRET.encode()).hexdigest()
+    identity = WorkerIdentity(worker_id=WORKER, session_id="s", agent_group=agent, secret_hash=digest)
+
+    def no_actions(_identity: WorkerIdentity, _key: str) -> Any:
+        raise NotImplementedError
+
+    async with Gateway(Path(folder), _Nobody(), provider, [], no_actions) as gateway:
+        print(await gateway.open(identity) / "gateway.sock", flush=True)
+        await anyio.sleep_forever()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["model"]:
+            anyio.run(_model)
+        case ["gateway", url, folder]:
+            anyio.run(_gateway, url, folder)
