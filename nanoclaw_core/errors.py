@@ -5,6 +5,7 @@
     ├── HomeUnusable            fix the folder
     ├── HostRunning             another host owns this home
     ├── HostNotRunning          start the host
+    ├── DatabaseTaken           stop the other host, or leave it the database
     ├── DatabaseTooNew          install the version that wrote it
     ├── DatabaseBroken          restore a backup
     ├── DiskLow                 wait for room on the disk, or make some
@@ -81,6 +82,19 @@ class HostNotRunning(NanoClawError):
 
     def __init__(self, home: object) -> None:
         super().__init__(f"No host runs on {home}. Start one with `nanoclaw serve`, or just use `nanoclaw chat`.")
+
+
+class DatabaseTaken(NanoClawError):
+    """Another process writes to the database, so this one must not. `by` is '' where it is not known."""
+
+    exit_code = 5
+
+    def __init__(self, database: object, by: str) -> None:
+        super().__init__(
+            f"Another host{by and f' ({by})'} has the database {database}. This one writes nothing more and ends. "
+            "Stop the other one before you start it again."
+        )
+        self.by = by
 
 
 class DatabaseTooNew(NanoClawError):

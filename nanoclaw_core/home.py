@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nanoclaw_core.errors import HomeUnusable, HostRunning
@@ -17,26 +17,30 @@ _LOCK = "host.lock"
 def own_home(home: Path) -> Iterator[None]:
     """Make `home` (0700) if it is missing, and own it until the end of the block, or of the process.
 
+    Two locks: the file tells others whom they meet, and the folder itself keeps them out also when that file was deleted.
+
     Raises:
         HostRunning: another process owns it. HomeUnusable: it cannot be made or written.
     """
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if home.stat().st_mode & 0o077:
-            home.chmod(0o700)
-        lock = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HomeUnusable(home, error.strerror or str(error)) from error
-    try:
-        _take(lock, home)
-        yield
-    finally:
-        os.close(lock)  # the kernel lets go of the lock; the file stays, since removing it would race with the next host
+    with ExitStack() as descriptors:
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if home.stat().st_mode & 0o077:
+                home.chmod(0o700)
+            lock = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptors.callback(os.close, lock)
+            folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptors.callback(os.close, folder)
+        except OSError as error:
+            raise HomeUnusable(home, error.strerror or str(error)) from error
+        _take(folder, lock, home)
+        yield  # at the end the kernel lets go of the locks; the file stays, since removing it would race with the next host
 
 
-def _take(lock: int, home: Path) -> None:
+def _take(folder: int, lock: int, home: Path) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for descriptor in (lock, folder):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         pid = os.pread(lock, 32, 0).strip()
         raise HostRunning(home, int(pid) if pid.isdigit() else 0) from error

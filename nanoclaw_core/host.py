@@ -143,8 +143,13 @@ class Host:
         self.healths.update(healths)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Receive, route, work and deliver until cancelled."""
+        """Receive, route, work and deliver until cancelled.
+
+        Raises:
+            DatabaseTaken: in a group; another host has the database now, and the workers.
+        """
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.database.lost, name="fence")
             parts = {"delivery": self.delivery.run, "workers": self.pool.run, "routing": self.router.run}
             for name, run in parts.items():
                 tasks.start_soon(supervise, run, Health(name=name), self.clock, name=name)

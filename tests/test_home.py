@@ -93,3 +93,10 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "host.lock").mkdir()
     with pytest.raises(HomeUnusable, match="Is a directory"), own_home(tmp_path):
         pass
+
+
+def test_a_home_whose_lock_file_was_deleted_still_has_one_owner(tmp_path: Path) -> None:
+    with own_home(tmp_path):
+        (tmp_path / "host.lock").unlink()
+        with pytest.raises(HostRunning), own_home(tmp_path):
+            pass

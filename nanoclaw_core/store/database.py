@@ -10,14 +10,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, InvalidRequestError
 
-from nanoclaw_core.errors import HomeUnusable
+from nanoclaw_core.errors import DatabaseTaken, HomeUnusable
+from nanoclaw_core.store.fence import Fence
 from nanoclaw_core.store.migrate import migrate
 from nanoclaw_core.store.trouble import plain_words
 
@@ -31,11 +32,17 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreig
 
 
 class Database:
-    """Runs functions of a SQLAlchemy `Connection` away from the event loop."""
+    """Runs functions of a SQLAlchemy `Connection` away from the event loop.
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
+    The first write takes the database over from whoever wrote before. Nobody who only reads is in the way of anybody.
+    """
+
+    def __init__(self, writer: Engine, reader: Engine, fence: Fence) -> None:
         self._writer = writer
         self._reader = reader
+        self._fence = fence
+        self._taken: DatabaseTaken | None = None
+        self._loss = anyio.Event()
         self._readers = CapacityLimiter(_READERS)
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()  # Any: every job has a result type of its own
         self._thread = Thread(target=self._work, name="nanoclaw-writer", daemon=True)
@@ -48,14 +55,35 @@ class Database:
         raised here. A cancelled call is undone or committed whole: one that was still waiting does not happen.
 
         Raises:
-            HomeUnusable: the disk is full, or fails. DatabaseBroken: the file is damaged.
+            HomeUnusable: the disk is full, or fails. DatabaseBroken: the file is damaged. DatabaseTaken: another process has
+                taken the database over, and nothing is written any more.
         """
         if self._closed:
             raise anyio.ClosedResourceError
         job = _Job(fn)
         self._jobs.put(job)
-        with plain_words(self._writer.url):
-            return await asyncio.wrap_future(job.future)
+        try:
+            with plain_words(self._writer.url):
+                return await asyncio.wrap_future(job.future)
+        except DatabaseTaken as taken:
+            self._taken = taken
+            self._loss.set()
+            raise
+
+    async def lost(self) -> NoReturn:
+        """Wait until a write fails because another process has taken the database over, and raise that.
+
+        Raises:
+            DatabaseTaken: what runs on this database must end, and leave to the other what it has.
+        """
+        await self._loss.wait()
+        assert self._taken is not None  # noqa: S101  # see `write`
+        raise self._taken
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process is known to have taken the database over."""
+        return self._loss.is_set()
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` in a thread on a connection that cannot write; it sees everything committed before the call."""
@@ -77,10 +105,15 @@ class Database:
 
     def _commit(self, batch: list[_Job[Any]]) -> None:
         jobs = [job for job in batch if job.future.set_running_or_notify_cancel()]
+        if not jobs:
+            return
         with _Caught() as whole, self._writer.begin() as connection:
+            self._fence.enter(connection)
             for job in jobs:
                 job.run(connection)
                 _require_transaction(connection)
+        if whole.error is None:
+            self._fence.entered()
         for job in jobs:
             job.finish(whole.error)
 
@@ -149,17 +182,19 @@ async def open_database(url_or_path: str | Path, *, backups: Path | None) -> Asy
 
     Raises:
         DatabaseTooNew: a later version of NanoClaw wrote it. DatabaseBroken: it is damaged, or none. HomeUnusable: it cannot be
-            written.
+            written. DatabaseTaken: another process is connected to it as its writer (PostgreSQL only).
     """
     url = _url(url_or_path)
     writer, reader = _engine(url, writes=True), _engine(url, writes=False)
+    fence = Fence(url.database or "")
+    fence.hold(writer)
     try:
         try:
             with plain_words(url):
                 await to_thread.run_sync(_prepare, writer, backups)
         except DatabaseError as error:
             raise HomeUnusable(url.database, f"as a database: {error.orig}") from error
-        async with Database(writer, reader) as database:
+        async with Database(writer, reader, fence) as database:
             yield database
     finally:
         with CancelScope(shield=True):

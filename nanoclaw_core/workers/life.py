@@ -115,7 +115,12 @@ class Life:
         )
 
     async def end(self, reason: str) -> None:
-        """Undo all of it, step by step: none of them keeps the next from being tried."""
+        """Undo all of it, step by step: none of them keeps the next from being tried.
+
+        A worker of a host that has lost its database belongs to the host that took over: it is left as it is.
+        """
+        if self.desk.database.is_lost:
+            return
         if self.container_id:
             await survive("worker stop", self._remove(self.container_id))
         await survive("worker door", self.desk.doors().close(self.worker_id))
