@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         ModelRequest,
         Mount,
         OutboundMessage,
+        PluginState,
+        PluginStatus,
         Progress,
         Quote,
         Receipt,
@@ -52,6 +54,11 @@ if TYPE_CHECKING:
         Channel,
         ChannelContext,
         ChannelFactory,
+        Check,
+        CheckContext,
+        CheckResult,
+        CheckStatus,
+        Clock,
         ClosingProvider,
         MeasuringRuntime,
         ModelResponse,
@@ -74,10 +81,11 @@ _HOMES = {
     "Refused RuntimeUnavailable TryLater",
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities ContainerSpec ContainerState Event InboundMessage LengthUnit "
-    "Limits Manifest ModelRequest Mount OutboundMessage Progress Quote Receipt Sender SetupField clean_text",
-    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory ClosingProvider MeasuringRuntime "
-    "ModelResponse PausingRuntime Provider ProviderContext ProviderFactory Receive Runtime RuntimeFactory SettlingChannel "
-    "TypingChannel",
+    "Limits Manifest ModelRequest Mount OutboundMessage PluginState PluginStatus Progress Quote Receipt "
+    "Sender SetupField clean_text",
+    "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory Check CheckContext CheckResult "
+    "CheckStatus Clock ClosingProvider MeasuringRuntime ModelResponse PausingRuntime Provider ProviderContext "
+    "ProviderFactory Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
     "upstream": "HttpUpstream",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -94,6 +102,11 @@ __all__ = [
     "Channel",
     "ChannelContext",
     "ChannelFactory",
+    "Check",
+    "CheckContext",
+    "CheckResult",
+    "CheckStatus",
+    "Clock",
     "ClosingProvider",
     "ContainerFailed",
     "ContainerSpec",
@@ -115,6 +128,8 @@ __all__ = [
     "OutboundMessage",
     "OutcomeUnknown",
     "PausingRuntime",
+    "PluginState",
+    "PluginStatus",
     "Progress",
     "Provider",
     "ProviderContext",

@@ -202,7 +202,9 @@ class RuntimeUnavailable(NanoClawError):
 
     def __init__(self, runtime: str, reason: str, advice: str = "Start it; NanoClaw goes on by itself.") -> None:
         super().__init__(f"The container runtime {runtime} does not answer: {reason}. {advice}")
+        self.runtime = runtime
         self.reason = reason
+        self.advice = advice
 
 
 class ContainerFailed(NanoClawError):

@@ -49,3 +49,22 @@ def _take(folder: int, lock: int, home: Path) -> None:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:  # a full disk
         raise HomeUnusable(home, error.strerror or str(error)) from error
+
+
+def owner(home: Path) -> int | None:
+    """The pid of the process that owns `home`, 0 when it is not known; None when nobody does.
+
+    Looking takes the lock for a moment: ask only where a host is not expected to start just now.
+    """
+    try:
+        lock = os.open(home / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(lock, 32, 0).strip()
+        return int(pid) if pid.isdigit() else 0
+    finally:
+        os.close(lock)
+    return None

@@ -17,7 +17,7 @@ from typing import Any
 import pluggy
 
 from nanoclaw_core.models import Event
-from nanoclaw_core.ports import Action, ChannelFactory, ProviderFactory, RuntimeFactory
+from nanoclaw_core.ports import Action, ChannelFactory, Check, ProviderFactory, RuntimeFactory
 
 hookspec = pluggy.HookspecMarker("nanoclaw")
 hookimpl = pluggy.HookimplMarker("nanoclaw")
@@ -63,6 +63,17 @@ def nanoclaw_runtimes() -> Iterable[RuntimeFactory]:
     >>> @hookimpl
     ... def nanoclaw_runtimes():
     ...     return [RuntimeFactory(name="podman", summary="Podman without a daemon", create=Podman)]
+    """
+    return ()
+
+
+@hookspec
+def nanoclaw_checks() -> Iterable[Check]:
+    """Offer lines of `nanoclaw doctor`.
+
+    >>> @hookimpl
+    ... def nanoclaw_checks():
+    ...     return [Check(name="cage", run=look_into_the_cage)]
     """
     return ()
 

@@ -45,7 +45,8 @@ from nanoclaw_core.workers.pool import Pool
 log = structlog.get_logger()
 
 BUILTINS = tuple(
-    f"nanoclaw_core.builtins.{name}" for name in ("docker_runtime", "anthropic", "demo", "messaging", "terminal", "event_log")
+    f"nanoclaw_core.builtins.{name}"
+    for name in ("docker_runtime", "anthropic", "demo", "messaging", "terminal", "event_log", "checks")
 )
 _MIB = 1024 * 1024
 _WORKER_TMP = 512 * _MIB

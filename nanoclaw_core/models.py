@@ -385,6 +385,28 @@ class Manifest:
     homepage: str = ""
 
 
+class PluginState(StrEnum):
+    """How a plugin stands."""
+
+    BUILTIN = "builtin"
+    ENABLED = "enabled"
+    AVAILABLE = "available"  # installed, not enabled, never imported
+    BROKEN = "broken"  # enabled and left out: see the reason
+    MISSING = "missing"  # enabled, but not installed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginStatus:
+    """One line of `nanoclaw plugin list`. `offers` are texts like 'channel telegram'."""
+
+    name: str
+    distribution: str
+    version: str
+    state: PluginState
+    reason: str = ""
+    offers: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
     """A request of Claude Code to the model, without any credential: the provider adds its own.

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
-from enum import StrEnum
 from importlib import import_module, metadata
 from itertools import permutations
 from time import perf_counter
@@ -25,13 +24,13 @@ import structlog
 from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
 from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
-from nanoclaw_core.models import Event
-from nanoclaw_core.ports import Action, ChannelFactory, ProviderFactory, RuntimeFactory
+from nanoclaw_core.models import Event, PluginState, PluginStatus, SetupField
+from nanoclaw_core.ports import Action, ChannelFactory, Check, ProviderFactory, RuntimeFactory
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Kind = Literal["channel", "provider", "action", "runtime"]
+Kind = Literal["channel", "provider", "action", "runtime", "check"]
 
 #: Each kind of offer, its hook and its record.
 _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
@@ -39,6 +38,7 @@ _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
     "provider": ("nanoclaw_providers", ProviderFactory),
     "action": ("nanoclaw_actions", Action),
     "runtime": ("nanoclaw_runtimes", RuntimeFactory),
+    "check": ("nanoclaw_checks", Check),
 }
 
 #: Names become part of user ids (channels) and of tool names at the model's API (actions).
@@ -57,28 +57,6 @@ Trace: TypeAlias = Callable[[str, str, float, int], None]
 def log_call(plugin: str, hook: str, seconds: float, results: int) -> None:
     """The `Trace` behind NANOCLAW_TRACE_PLUGINS=1."""
     log.info("plugin.call", plugin=plugin, hook=hook, seconds=round(seconds, 6), results=results)
-
-
-class PluginState(StrEnum):
-    """How a plugin stands."""
-
-    BUILTIN = "builtin"
-    ENABLED = "enabled"
-    AVAILABLE = "available"  # installed, not enabled, never imported
-    BROKEN = "broken"  # enabled and left out: see the reason
-    MISSING = "missing"  # enabled, but not installed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginStatus:
-    """One line of `nanoclaw plugin list`. `offers` are texts like 'channel telegram'."""
-
-    name: str
-    distribution: str
-    version: str
-    state: PluginState
-    reason: str = ""
-    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +134,16 @@ class Plugins:
     def runtimes(self) -> dict[str, Offer[RuntimeFactory]]:
         """The container runtimes, by name."""
         return self._offers("runtime")
+
+    def checks(self) -> dict[str, Offer[Check]]:
+        """The subjects of `nanoclaw doctor`, by name."""
+        return self._offers("check")
+
+    def fields(self) -> list[SetupField]:
+        """What the manifests of all channels and providers ask for."""
+        channels = [offer.value.manifest for offer in self.channels().values()]
+        providers = [offer.value.manifest for offer in self.providers().values()]
+        return [field for manifest in channels + providers for field in manifest.fields]
 
     @overload
     def choose(self, kind: Literal["channel"], name: str) -> ChannelFactory: ...

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from anyio.abc import TaskStatus
 
@@ -25,10 +26,12 @@ from nanoclaw_core.models import (
     Manifest,
     ModelRequest,
     OutboundMessage,
+    PluginStatus,
     Progress,
     Push,
     Receipt,
     Row,
+    SetupField,
     TurnEnd,
     Words,
     WorkerIdentity,
@@ -328,6 +331,71 @@ class RuntimeFactory:
     name: str
     summary: str
     create: Callable[[], Runtime]
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------------
+
+
+class CheckStatus(StrEnum):
+    """How a line of `nanoclaw doctor` stands: a warning can wait, a failure cannot."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One line of `nanoclaw doctor`: how `name` stands, in one sentence, and in `fix` what a person types or does about it.
+
+    `mend` does that itself (`nanoclaw doctor --fix`) and returns what it did. It is there only where that is safe: nothing
+    that anybody made is lost, nothing that is not NanoClaw's own is touched.
+    """
+
+    name: str
+    status: CheckStatus
+    reason: str
+    fix: str = ""
+    mend: Callable[[], Awaitable[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckContext:
+    """What a check may look at. Most of it is the same whether a host runs or not.
+
+    `variables` is everything that is set in the environment and in .env: secrets among it, so no reason may show a value.
+    `fields` are what the plugins' manifests ask for.
+    `host` is what `nanoclaw status --json` prints, or None when no host answers. `runtime` and `provider` make the ones that
+    are set, at the first call, and raise `NanoClawError` where that cannot be.
+    """
+
+    home: Path
+    variables: Mapping[str, str]
+    plugins: Sequence[PluginStatus]
+    fields: Sequence[SetupField]
+    host: Mapping[str, Any] | None  # Any: JSON
+    runtime: Callable[[], Runtime]
+    provider: Callable[[], Provider]
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A subject of `nanoclaw doctor`: `run` yields its lines one by one.
+
+    It changes nothing, blocks nothing, and runs beside other checks. After `time_limit` seconds it is cut; what it raises
+    becomes its line.
+
+    >>> async def look_into_the_cage(context):
+    ...     is_there = context.variables.get("PARROT_CAGE", "") != ""
+    ...     yield CheckResult(name="cage", status=CheckStatus.OK if is_there else CheckStatus.WARN, reason="…")
+    >>> Check(name="cage", run=look_into_the_cage).time_limit
+    20.0
+    """
+
+    name: str
+    run: Callable[[CheckContext], AsyncIterator[CheckResult]]
+    time_limit: float = 20.0
 
 
 # --- between the gateway and the workers ----------------------------------------------------------------------------------

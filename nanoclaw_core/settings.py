@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,6 +19,7 @@ import platformdirs
 
 from nanoclaw_core.errors import HomeUnusable, SettingInvalid
 
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
 
 
@@ -143,7 +145,15 @@ def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """
     near = {**read_env_file(folder / ".env"), **environment}
     home = _home(near.get("NANOCLAW_HOME", ""))
-    variables = {**read_env_file(home / ".env"), **near}
+    return read(home, {**read_env_file(home / ".env"), **near})
+
+
+def read(home: Path, variables: Mapping[str, str]) -> Settings:
+    """The settings that `variables` mean.
+
+    Raises:
+        SettingInvalid: naming the variable, its value and its rule.
+    """
     chosen: dict[str, Any] = {}  # as diverse as the rules
     for item in fields(Settings):
         if "variable" in item.metadata and (text := variables.get(item.metadata["variable"], "").strip()):
@@ -155,13 +165,56 @@ def load(environment: Mapping[str, str], folder: Path) -> Settings:
 def read_env_file(path: Path) -> dict[str, str]:
     """The assignments of a `.env` file: KEY=VALUE, optional quotes, `#` begins a comment line. A missing file is empty."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingInvalid(str(path), "unreadable", f"a readable UTF-8 file ({error})") from error
     found = [match for line in text.splitlines() if not line.lstrip().startswith("#") and (match := _LINE.match(line))]
     return {match[1]: _unquoted(match[2]) for match in found}
+
+
+def looks_secret(variable: str) -> bool:
+    """Whether a variable's name says that its value is for nobody's eyes.
+
+    >>> [name for name in ("ANTHROPIC_API_KEY", "TELEGRAM_TOKEN", "NANOCLAW_HOME") if looks_secret(name)]
+    ['ANTHROPIC_API_KEY', 'TELEGRAM_TOKEN']
+    """
+    return _SECRET.search(variable.upper()) is not None
+
+
+def mistakes(variables: Mapping[str, str], files: Iterable[Path], others: Iterable[str] = ()) -> list[str]:
+    """What was meant as a setting and is none, a line each that shows no value.
+
+    `files` are the `.env` files, `others` the variables of plugins. A line that is no assignment is left out, not refused: the
+    folder's `.env` may belong to another program.
+    """
+    own, others = {row[0] for row in describe()}, set(others)
+    found = [_unknown(name, own) for name in sorted(variables.keys() - own - others) if name.startswith("NANOCLAW_")]
+    for file in dict.fromkeys(files):
+        found += _misread(file)
+        found += [_unknown(name, others, file) for name in read_env_file(file).keys() - others if _near(name, others)]
+    return found
+
+
+def _misread(file: Path) -> list[str]:
+    try:
+        lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1)
+    except (OSError, UnicodeDecodeError):
+        return []
+    wrong = [number for number, line in lines if line.strip() and not line.lstrip().startswith("#") and not _LINE.match(line)]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return [f"Line {wrong[0]}{more} of {file} is not NAME=VALUE, and is left out."] if wrong else []
+
+
+def _unknown(name: str, known: Iterable[str], file: Path | None = None) -> str:
+    near = _near(name, known)
+    hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists them."
+    return f"{name}{f' in {file}' if file else ''} is no setting: {hint}"
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    return get_close_matches(name, known, n=1, cutoff=0.85)
 
 
 def describe() -> list[tuple[str, str, str, str]]:

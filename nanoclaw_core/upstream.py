@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 MESSAGES_PATHS: Final = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 
+_REFUSALS: Final = {
+    401: "refuses the credential",
+    402: "says that the account has no credit left",
+    403: "does not allow this",
+    404: "knows no /v1/models",
+}
+
 
 class HttpUpstream:
     """A `Provider` at `base_url` that adds `headers`, the credential, to each request.
@@ -61,7 +68,7 @@ class HttpUpstream:
         async with self._ask("GET", "/v1/models?limit=1000", {"anthropic-version": "2023-06-01"}, None) as response:
             body = b"".join([chunk async for chunk in self._chunks(response)])
             if response.status != 200:
-                raise ModelUnavailable(f"{self._base_url} refused to list its models", status=response.status, retry=False)
+                raise _refusal(self._base_url, response.status, body)
         try:
             return [str(model["id"]) for model in json.loads(body)["data"]]
         except (ValueError, KeyError, TypeError) as error:
@@ -130,6 +137,18 @@ class HttpUpstream:
             raise ModelUnavailable(f"{self._base_url} is no address of a model provider", retry=False) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ModelUnavailable(f"The model provider at {self._base_url} cannot be reached: {error}") from error
+
+
+def _refusal(base_url: str, status: int, body: bytes) -> ModelUnavailable:
+    """Why the provider lists no models, in its own words where it has any."""
+    try:
+        said = " ".join(str(json.loads(body)["error"]["message"]).split())[:200]
+    except (ValueError, KeyError, TypeError):
+        said = ""
+    if "credit balance" in said:  # which Anthropic answers with 400
+        status = 402
+    words = _REFUSALS.get(status, f"answers with status {status}")
+    return ModelUnavailable(f"{base_url} {words}" + (f" ({said})" if said else ""), status=status, retry=False)
 
 
 def _betas(headers: Mapping[str, str]) -> list[str]:

@@ -35,7 +35,7 @@ FLOORS = (
     "journal mailbox sandbox",
     "gateway routing workers delivery",
     "builtins plugins first_start",
-    "offers",
+    "doctor offers",
     "host testing",
     "control",
     "cli",

@@ -20,8 +20,8 @@ import pluggy
 import pytest
 
 from nanoclaw_core import hookspecs
-from nanoclaw_core.models import Event
-from nanoclaw_core.plugins import PluginState, load
+from nanoclaw_core.models import Event, PluginState
+from nanoclaw_core.plugins import load
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -56,10 +56,13 @@ def namespace() -> dict[str, Any]:
 
     class Imagined: ...
 
+    def look_into_the_cage(context: object) -> None: ...
+
     async def roll(call: object, parameters: object) -> str:
         return "You rolled a 4."
 
     imagined = {"Parrot": Imagined, "Silent": Imagined, "Podman": Imagined, "RollDice": Imagined, "roll": roll}
+    imagined["look_into_the_cage"] = look_into_the_cage
     return names | imagined | {"random": random, "anyio": anyio, "dataclass": dataclass, "counts": Counter()}
 
 

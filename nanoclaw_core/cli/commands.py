@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    a bug or an unnamed failure; chat: a message got no answer
+  1    a bug, an unnamed failure; chat: no answer; doctor: a failed check
   2    wrong use of the command line
   3    configuration: a setting, the home folder, an unknown name
   4    the container runtime, or the worker image
@@ -100,6 +100,19 @@ def status(as_json: bool) -> None:
     from nanoclaw_core.cli.status import show_status
 
     show_status(_settings(), as_json)
+
+
+@nanoclaw.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.option("--fix", is_flag=True, help="Mend what can be mended safely, and say what was done.")
+def doctor(as_json: bool, fix: bool) -> int:
+    """Find out what is wrong, and what to do about it.
+
+    Works with the host running and without. The exit code is 1 when something failed; warnings alone leave it 0.
+    """
+    from nanoclaw_core.cli.doctor import run
+
+    return run(_settings(), as_json, fix)
 
 
 @nanoclaw.group()

@@ -116,6 +116,11 @@ class DockerRuntime:
 
         return await self._call(lambda client: unless_gone(lambda: look(client), False))
 
+    async def images_called(self, name: str) -> Mapping[str, int]:
+        """See `image.ListingRuntime`, which is not part of the port."""
+        found = await self._call(lambda client: client.images(name))
+        return {tag: int(image["Size"]) for image in found for tag in image["RepoTags"] or ()}
+
     async def build_image(self, context: BuildContext, report: Callable[[str], None]) -> None:
         def build(client: APIClient) -> Iterator[Any]:
             return client.build(

@@ -8,7 +8,7 @@ import ssl
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import anyio
 from anyio import to_thread
@@ -20,8 +20,17 @@ from nanoclaw_core.sandbox.spec import PROTOCOL
 
 #: Files and folders that the Dockerfile copies, and itself.
 _INGREDIENTS: Final = ("Dockerfile", "requirements.txt", "runner/nanoclaw_runner", "runner/stand_ins")
+IMAGE: Final = "nanoclaw-worker"
 _BASE_SCRIPT: Final = "base.sh"
 _CA_BUNDLE: Final = "ca-bundle.pem"
+
+
+@runtime_checkable
+class ListingRuntime(Runtime, Protocol):
+    """A runtime that knows which images it has."""
+
+    async def images_called(self, name: str) -> Mapping[str, int]:
+        """The tags of the images called `name`, such as 'name:1', each with its size in bytes."""
 
 
 class WorkerImage:
@@ -74,7 +83,7 @@ def image_tag(files: Path, base: str) -> str:
     digest = hashlib.sha256(f"{base}\0{PROTOCOL}\0".encode())
     for name, content in _contents(files, (*_INGREDIENTS, _BASE_SCRIPT)):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return f"nanoclaw-worker:{digest.hexdigest()[:12]}"
+    return f"{IMAGE}:{digest.hexdigest()[:12]}"
 
 
 def build_context(files: Path, tag: str, base: str, ca_bundle: Path | None) -> BuildContext:

@@ -23,11 +23,16 @@ async def sweep(
     Raises:
         RuntimeUnavailable: some may be left.
     """
-    found = await runtime.containers({INSTALLATION_LABEL: installation_id})
-    orphans = [container for container in found if container.labels.get(WORKER_LABEL) not in known_worker_ids]
-    for orphan in orphans:
+    found = await orphans(runtime, installation_id, known_worker_ids)
+    for orphan in found:
         if orphan.running:
             await runtime.stop(orphan.id, grace)
         await runtime.remove(orphan.id)
         log.info("container.swept", container=orphan.name, running=orphan.running)
-    return orphans
+    return found
+
+
+async def orphans(runtime: Runtime, installation_id: str, known_worker_ids: Collection[str]) -> list[ContainerState]:
+    """The containers of this installation whose worker is not known."""
+    found = await runtime.containers({INSTALLATION_LABEL: installation_id})
+    return [container for container in found if container.labels.get(WORKER_LABEL) not in known_worker_ids]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,6 +12,8 @@ from nanoclaw_core.errors import RuntimeUnavailable
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _STANDARD_ERROR: Final = "\x1b[91m"  # how the builder marks it
+
+START: Final = "Start it: `sudo systemctl start docker`, or open Docker Desktop. NanoClaw goes on by itself."
 
 
 class Output:
@@ -44,9 +48,18 @@ def unreachable(error: Exception, timeout: float) -> RuntimeUnavailable:
         advice = "Run `sudo usermod -aG docker $USER`, then log in again."
         return RuntimeUnavailable("Docker", "this user may not use its socket", advice)
     if isinstance(error, FileNotFoundError):
-        return RuntimeUnavailable("Docker", "its socket is not there")
+        return _nowhere()
     if isinstance(error, ConnectionRefusedError):
-        return RuntimeUnavailable("Docker", "nobody listens on its socket")
+        return RuntimeUnavailable("Docker", "nobody listens on its socket", START)
     if isinstance(error, TimeoutError) or "timed out" in str(error).lower():  # the SDK's own errors share no class
         return RuntimeUnavailable("Docker", f"no answer within {timeout:g} s")
     return RuntimeUnavailable("Docker", str(error))
+
+
+def _nowhere() -> RuntimeUnavailable:
+    """There is no socket: because Docker is not there, because it does not run, or because somebody named the wrong place."""
+    if address := os.environ.get("DOCKER_HOST"):
+        return RuntimeUnavailable("Docker", f"nothing is at DOCKER_HOST={address}", "Correct DOCKER_HOST, or unset it.")
+    if shutil.which("docker") is None:
+        return RuntimeUnavailable("Docker", "it is not installed", "Install it: https://docs.docker.com/engine/install/")
+    return RuntimeUnavailable("Docker", "it is installed, but not started", START)

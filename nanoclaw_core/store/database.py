@@ -208,6 +208,11 @@ def _prepare(writer: Engine, backups: Path | None) -> None:
         pass
 
 
+def look_into(path: Path) -> Engine:
+    """An engine on an existing SQLite database that cannot write; the caller disposes of it."""
+    return _engine(_url(path), writes=False)
+
+
 def _url(url_or_path: str | Path) -> URL:
     if isinstance(url_or_path, str) and "://" in url_or_path:
         return make_url(url_or_path)

@@ -19,6 +19,11 @@ def installation_id(conn: Connection) -> str:
     return value
 
 
+def known_id(conn: Connection) -> str:
+    """The id, or '' where it was not made yet; for those who only look."""
+    return conn.execute(select(installation.c.value).where(installation.c.key == _ID)).scalar() or ""
+
+
 def note_schema(conn: Connection, version: str) -> None:
     """Note which version of NanoClaw gave the database its schema: older ones name it when they refuse the database."""
     insert = insert_into(conn, installation).values(key=_SCHEMA_BY, value=version)

@@ -66,6 +66,11 @@ class Reply:
         )
 
     @classmethod
+    def models(cls, *names: str) -> Reply:
+        """Answer a question for the list of models."""
+        return cls(body=json.dumps({"data": [{"type": "model", "id": name} for name in names], "has_more": False}).encode())
+
+    @classmethod
     def cut(cls, after_bytes: int, text: str = "This sentence will never be") -> Reply:
         """Break the connection after `after_bytes` bytes of the answer `text`."""
         return cls(answer=demo.say(text), stops_after=after_bytes)
@@ -102,12 +107,17 @@ class ScriptedModel:
         self.abandoned = 0  # requests that the client left before their end
         self._path = path
         self._replies: deque[Reply] = deque()
+        self._lists: deque[Reply] = deque()
         self._changed = anyio.Event()
         self._runner: web.AppRunner | None = None
 
     def script(self, *replies: Reply) -> None:
         """Answer the next calls of /v1/messages with these, one each; after them come the demo model's answers."""
         self._replies.extend(replies)
+
+    def script_models(self, *replies: Reply) -> None:
+        """Answer the next calls of /v1/models with these; after them, there is one model, the demo."""
+        self._lists.extend(replies)
 
     async def wait_for(self, calls: int) -> list[ModelCall]:
         """Return the calls as soon as there are that many."""
@@ -180,10 +190,9 @@ class ScriptedModel:
         return web.json_response({"input_tokens": demo.count_tokens(call.json)})
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        from aiohttp import web
-
-        await self._note(request)
-        return web.json_response({"data": [{"type": "model", "id": demo.MODEL}], "has_more": False})
+        call = await self._note(request)
+        reply = self._lists.popleft() if self._lists else Reply.models(demo.MODEL)
+        return await self._play(request, reply, *reply.content(call.json))
 
     async def _note(self, request: web.Request) -> ModelCall:
         body = await request.read()

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from nanoclaw_core.errors import DuplicateName, PluginUnusable, UnknownName
 from nanoclaw_core.installed import discover
-from nanoclaw_core.models import Event
-from nanoclaw_core.plugins import Plugins, PluginState, PluginStatus, load
+from nanoclaw_core.models import Event, PluginState, PluginStatus
+from nanoclaw_core.plugins import Plugins, load
 
 HEADER = """
 from nanoclaw_core import Action, ChannelFactory, ProviderFactory, hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from pathlib import Path
 
@@ -15,8 +16,21 @@ from nanoclaw_core.sandbox.docker import DockerRuntime
 from nanoclaw_core.sandbox.words import unreachable
 
 
-async def test_a_missing_socket_is_named_as_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeUnavailable, match="its socket is not there"):
+@pytest.mark.parametrize(
+    ("program", "address", "says"),
+    [
+        ("/usr/bin/docker", "", "it is installed, but not started. Start it: "),
+        (None, "", "it is not installed. Install it: "),
+        (None, "unix:///wrong.sock", "nothing is at DOCKER_HOST=unix:///wrong.sock. Correct DOCKER_HOST, or unset it."),
+    ],
+    ids=["not started", "not installed", "wrong place"],
+)
+async def test_a_missing_socket_has_three_reasons(
+    program: str | None, address: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: program)
+    monkeypatch.setenv("DOCKER_HOST", address)
+    with pytest.raises(RuntimeUnavailable, match=re.escape(says)):
         await DockerRuntime(f"unix://{tmp_path}/none.sock").check()
 
 

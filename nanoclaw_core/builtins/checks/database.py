@@ -1,0 +1,57 @@
+"""The central database and the mailboxes: whether their files are sound."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from anyio import to_thread
+
+from nanoclaw_core.builtins.checks.lines import fail, ok, warn
+from nanoclaw_core.errors import DatabaseBroken, HomeUnusable
+from nanoclaw_core.mailbox.inspection import fault
+from nanoclaw_core.models import Session
+from nanoclaw_core.ports import CheckContext, CheckResult
+from nanoclaw_core.store.inspection import examine, overview
+
+_RESTORE: Final = "`nanoclaw stop`, then put a copy from `backups/` in the home in its place"
+_MOST_MAILBOXES: Final = 200
+
+
+async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
+    yield await to_thread.run_sync(_database, context.home / "nanoclaw.db", abandon_on_cancel=True)
+
+
+def _database(path: Path) -> CheckResult:
+    if not path.exists():
+        return ok("database", "there is none yet; the first start makes it")
+    try:
+        found = examine(path)
+    except (DatabaseBroken, HomeUnusable) as error:
+        return fail("database", str(error), _RESTORE)
+    if found.fault:
+        return fail("database", f"{path} is damaged: {found.fault}", _RESTORE)
+    if found.is_newer:
+        reason = f"NanoClaw {found.written_by} wrote it (schema {found.revision}), which this version cannot read"
+        return fail("database", reason, "install that version again, or restore a backup")
+    return ok("database", f"sound, schema {found.revision or 'not made yet'}")
+
+
+async def check_mailboxes(context: CheckContext) -> AsyncIterator[CheckResult]:
+    """Of the sessions that have work: the others' are looked at when somebody writes to them."""
+    marked = (await to_thread.run_sync(overview, context.home / "nanoclaw.db", abandon_on_cancel=True)).marked
+    if not marked:
+        yield ok("mailboxes", "no session has work")
+    looked_at = marked[:_MOST_MAILBOXES]
+    faults = await to_thread.run_sync(_faults, context.home, looked_at, abandon_on_cancel=True)
+    for reason in faults:
+        yield fail("mailboxes", reason, "restore that session's folder from a backup, or move it away: the session begins anew")
+    sound = len(looked_at) - len(faults)
+    line = f"{sound} of {len(marked)} mailboxes of sessions with work were looked at and are sound"
+    if marked:
+        yield ok("mailboxes", line) if sound == len(marked) else warn("mailboxes", line)
+
+
+def _faults(home: Path, sessions: Sequence[Session]) -> list[str]:
+    return [reason for session in sessions if (reason := fault(home / session.folder))]

@@ -1,0 +1,78 @@
+"""The host: whether it runs and answers, and what one that died has left at the sockets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+from anyio import to_thread
+
+from nanoclaw_core import __version__
+from nanoclaw_core.builtins.checks.lines import fail, ok, warn
+from nanoclaw_core.home import own_home, owner
+from nanoclaw_core.ports import CheckContext, CheckResult
+from nanoclaw_core.store.inspection import overview
+
+_RUNNING = ("running", "starting")
+_CONTROL = "control.sock"
+
+
+async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
+    """The host, its channels, and the folders of workers that are no more."""
+    yield _channels(context) if context.host else await to_thread.run_sync(_absent, context.home, abandon_on_cancel=True)
+    for line in await to_thread.run_sync(_folders, context, abandon_on_cancel=True):
+        yield line
+
+
+def _channels(context: CheckContext) -> CheckResult:
+    host = context.host or {}
+    who = f"it runs and answers (version {host['version']}, pid {host['pid']})"
+    if host["version"] != __version__:
+        restart = "`nanoclaw stop`, then start it again"
+        return warn("host", f"{who}, but {__version__} is installed", restart)
+    quiet = [f"{it['name']} is {it['state']}: {it['reason']}" for it in host["channels"] if it["state"] not in _RUNNING]
+    if quiet:
+        return warn("host", f"{who}; of its channels, {'; '.join(quiet)}", "`nanoclaw logs --component channel` says more")
+    return ok("host", who)
+
+
+def _absent(home: Path) -> CheckResult:
+    pid = owner(home)
+    if pid is not None:
+        who, kill = (f" (pid {pid})", f"`kill {pid}`, if need be `kill -9 {pid}`; then ") if pid else ("", "")
+        return fail("host", f"one runs{who}, but does not answer", f"{kill}`nanoclaw chat` starts another")
+    if (home / _CONTROL).is_socket():
+        return warn(
+            "host",
+            "none runs; the last one was killed, and left its control socket",
+            "`nanoclaw chat` starts one; nothing is lost",
+            partial(_remove_control_socket, home),
+        )
+    return ok("host", "none runs; `nanoclaw chat` starts one")
+
+
+async def _remove_control_socket(home: Path) -> str:
+    with own_home(home):
+        (home / _CONTROL).unlink(missing_ok=True)
+    return f"removed {_CONTROL}, which the last host left"
+
+
+def _folders(context: CheckContext) -> list[CheckResult]:
+    """The folders with the sockets of workers, as far as no worker lives there."""
+    folder = context.home / "workers"
+    there = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    dead = sorted(there - overview(context.home / "nanoclaw.db").live_workers)
+    if not dead:
+        return [ok("sockets", f"folders of workers: {len(there)}, all in use")] if there else []
+    mend = None if context.host else partial(_remove_folders, context.home, dead)
+    reason = f"{len(dead)} folders below workers/ belong to workers that are no more"
+    return [warn("sockets", reason, "`nanoclaw doctor --fix` while no host runs removes them", mend)]
+
+
+async def _remove_folders(home: Path, dead: list[str]) -> str:
+    with own_home(home):
+        for name in dead:
+            await to_thread.run_sync(shutil.rmtree, home / "workers" / name)
+    return f"removed {len(dead)} folders of workers that are no more"

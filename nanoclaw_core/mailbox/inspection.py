@@ -1,0 +1,31 @@
+"""Looks whether the files of a mailbox are sound, without changing them, also while a host uses them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from nanoclaw_core.mailbox.files import VERSION
+
+
+def fault(folder: Path) -> str:
+    """What is wrong with the mailbox in `folder`, or ''. A file that is not there yet is fine. Blocks."""
+    for path in (folder / "inbound.db", folder / "outbound.db"):
+        try:
+            if path.exists() and (reason := _fault(path)):
+                return f"{path}: {reason}"
+        except (sqlite3.DatabaseError, OSError) as error:
+            return f"{path}: {error}"
+    return ""
+
+
+def _fault(path: Path) -> str:
+    # Not opened as read-only: SQLite would leave its log and index behind.
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+        connection.execute("PRAGMA query_only=ON")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            return f"a later version of NanoClaw wrote it (schema {version})"
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return "" if found == "ok" else str(found)

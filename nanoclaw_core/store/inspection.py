@@ -1,0 +1,88 @@
+"""Looks at the central database without making, migrating or changing it: for checks, also while a host uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import DatabaseError
+
+from nanoclaw_core.errors import HomeUnusable
+from nanoclaw_core.models import Session
+from nanoclaw_core.store import sessions, workers
+from nanoclaw_core.store.database import look_into
+from nanoclaw_core.store.installation import known_id, schema_by
+from nanoclaw_core.store.migrate import HEAD, revision
+from nanoclaw_core.store.tables import events
+from nanoclaw_core.store.trouble import plain_words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What the database says of its home. `newest` is when its last message came, 0 when none ever did."""
+
+    installation: str = ""
+    live_workers: frozenset[str] = frozenset()
+    marked: tuple[Session, ...] = ()
+    newest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How the file is: its schema and who gave it, and what SQLite finds wrong, '' for nothing."""
+
+    revision: str
+    is_newer: bool
+    written_by: str
+    fault: str
+
+
+def overview(path: Path) -> Overview:
+    """Everything at a glance; all of it empty where there is no database yet. Blocks.
+
+    Raises:
+        DatabaseBroken: it is damaged. HomeUnusable: it cannot be read, or has another schema.
+    """
+    if not path.exists():
+        return Overview()
+    with _looking(path) as connection:
+        if revision(connection) is None:
+            return Overview()
+        return Overview(
+            installation=known_id(connection),
+            live_workers=frozenset(record.id for record in workers.live_workers(connection)),
+            marked=tuple(session for session, _ in sessions.attention(connection)),
+            newest=connection.execute(select(func.max(events.c.received_at))).scalar() or 0.0,
+        )
+
+
+def examine(path: Path) -> Condition:
+    """Read the whole file to see how it is. Blocks.
+
+    Raises:
+        DatabaseBroken: it is so damaged that this cannot be told. HomeUnusable: it cannot be read.
+    """
+    with _looking(path) as connection:
+        found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+        current = revision(connection)
+        return Condition(
+            revision=current or "",
+            is_newer=current is not None and current > HEAD,
+            written_by=(schema_by(connection) if current else None) or "a later version",
+            fault="" if found == "ok" else str(found),
+        )
+
+
+@contextmanager
+def _looking(path: Path) -> Iterator[Connection]:
+    engine = look_into(path)
+    try:
+        with plain_words(engine.url), engine.connect() as connection:
+            yield connection
+    except DatabaseError as error:  # a table that another version has not, or not yet
+        raise HomeUnusable(path.parent, f"{path.name} cannot be read ({error.orig})") from error
+    finally:
+        engine.dispose()
