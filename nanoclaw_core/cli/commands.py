@@ -115,6 +115,50 @@ def doctor(as_json: bool, fix: bool) -> int:
     return run(_settings(), as_json, fix)
 
 
+_FOR_WHOM = click.option(
+    "--system/--user", "is_system", default=None, help="The machine's service manager (the default for root), or your own."
+)
+
+
+@nanoclaw.group()
+def service() -> None:
+    """Let systemd or launchd keep the host running.
+
+    The service runs this NanoClaw on this home. It starts with the machine or your session, and again after a crash.
+    """
+
+
+@service.command("install")
+@_FOR_WHOM
+@click.option("--print", "only_print", is_flag=True, help="Print the unit or property list, and change nothing.")
+def install_service(is_system: bool | None, only_print: bool) -> None:
+    """Install the service, or renew it, and start it."""
+    from nanoclaw_core.cli.service import install
+
+    install(_settings(), is_system, only_print)
+
+
+@service.command("remove")
+@_FOR_WHOM
+def remove_service(is_system: bool | None) -> None:
+    """Stop the service and remove it. The home stays."""
+    from nanoclaw_core.cli.service import remove
+
+    remove(_settings(), is_system)
+
+
+@service.command("status")
+@_FOR_WHOM
+def service_status(is_system: bool | None) -> int:
+    """Show how the service is.
+
+    The exit code is 0 while it runs, else 5.
+    """
+    from nanoclaw_core.cli.service import show_status
+
+    return show_status(_settings(), is_system)
+
+
 @nanoclaw.group()
 def plugin() -> None:
     """List, enable and disable plugins.

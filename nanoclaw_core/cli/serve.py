@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -71,8 +72,21 @@ async def _run_host(settings: Settings, stop: anyio.CancelScope) -> None:
 
 
 def _say_ready(settings: Settings) -> None:
-    """One line for whoever started this; it may have left meanwhile."""
+    """One line for whoever started this; it may have left meanwhile. systemd is told in its own way."""
+    _notify("READY=1")
     try:
         print(f"nanoclaw {__version__} is ready on {settings.home} (pid {os.getpid()}).", flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, where it started this and asked for it (see sd_notify(3))."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")  # not for the children
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        try:
+            manager.sendto(state.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
+        except OSError as error:
+            log.warning("host.not_announced", reason=str(error))

@@ -10,10 +10,9 @@ import click
 from nanoclaw_core.cli.connection import connect
 from nanoclaw_core.cli.table import show as show_table
 from nanoclaw_core.cli.text import duration, one_line
+from nanoclaw_core.cli.units import STOP_WITHIN
 from nanoclaw_core.control import Json
 from nanoclaw_core.settings import Settings
-
-_GONE = 60.0  # seconds that a host may take to end
 
 
 def show_status(settings: Settings, as_json: bool) -> None:
@@ -68,13 +67,13 @@ def stop_host(settings: Settings) -> None:
     async def end() -> tuple[int, bool]:
         async with connect(settings.home) as client:
             pid: int = (await client.call("stop"))["pid"]
-            with anyio.move_on_after(_GONE) as scope:
+            with anyio.move_on_after(STOP_WITHIN) as scope:
                 await client.gone()
             return pid, not scope.cancelled_caught
 
     pid, is_gone = anyio.run(end)
     if not is_gone:
         raise click.ClickException(
-            f"The host (pid {pid}) has not ended within {_GONE:.0f} s. Its log says why; `kill {pid}` insists."
+            f"The host (pid {pid}) has not ended within {STOP_WITHIN} s. Its log says why; `kill {pid}` insists."
         )
     click.echo(f"The host (pid {pid}) has ended.")
