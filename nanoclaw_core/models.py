@@ -281,9 +281,13 @@ class Words:
 
 
 class OutboundKind(StrEnum):
-    """What an outbound row is: words, or the sign that everything before it answers `OutboundRow.settles`."""
+    """What an outbound row is: words, or the sign that everything before it answers `OutboundRow.settles`.
+
+    A notice is words of NanoClaw itself about its own deliveries: seeing it twice harms nobody, and nobody is told of its loss.
+    """
 
     MESSAGE = "message"
+    NOTICE = "notice"
     SETTLED = "settled"
 
 
@@ -302,6 +306,17 @@ class OutboundRow:
     reply_to: str | None = None
     settles: tuple[str, ...] = ()
     outcome: str = ""
+    queued_at: float | None = None  # None: it was queued before this was noted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """Words of an agent that did not arrive, or perhaps not, with the reason: the agent is told in its next prompt."""
+
+    seq: int
+    to: Address
+    text: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

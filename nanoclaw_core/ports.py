@@ -33,6 +33,7 @@ from nanoclaw_core.models import (
     Row,
     SetupField,
     TurnEnd,
+    Undelivered,
     Words,
     WorkerIdentity,
 )
@@ -453,8 +454,8 @@ class Dialogue(Protocol):
     async def instructions(self, agent_group: AgentGroup) -> str:
         """What the engine's system prompt says about this agent."""
 
-    async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row]) -> str:
-        """One prompt for `rows`, which are all of one address."""
+    async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row], undelivered: Sequence[Undelivered] = ()) -> str:
+        """One prompt for `rows`, which are all of one address; it says first what could not be delivered."""
 
     async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
         """What is to be said when a turn that answers `reply_to` ended with `text`; nothing meant for people is lost."""

@@ -3,7 +3,8 @@
 Each (session, chat) has a *lane*, a task that lives while something waits there. What happens to a row is recorded in the
 session's inbound.db before and after each part is sent, so that a crash in between is known for what it is. A part whose
 fate is unknown is sent again only where the platform recognises it (`Capabilities.idempotent_send`); elsewhere a notice says
-that it may be missing.
+that it may be missing, and what comes after waits until that notice has arrived. What is given up is said to everyone whom it
+concerns: see `losses`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import structlog
 from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
+from nanoclaw_core.delivery.losses import DOUBT, Loss, tell_owner
 from nanoclaw_core.delivery.split import split
 from nanoclaw_core.errors import DeliveryError, OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
@@ -33,7 +35,8 @@ log = structlog.get_logger()
 SEND_TIMEOUT = 60.0
 DEADLINE = 72 * 3600.0
 _LONGEST_PAUSE = 300.0
-_MISSING = "(A message before this one may not have arrived whole: the connection broke while it was being sent.)"
+_LONGEST_DOUBT = 1800.0  # a notice that perhaps arrives each time should not come every few minutes
+_LEAST_TRYING = 3600.0  # also for what grew old while no host ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,40 @@ class _Key:
 @dataclass(slots=True, kw_only=True)
 class _Lane:
     mailbox: Mailbox
+    clock: Clock
+    began: float  # monotonic
+    current: OutboundRow | None = None
     rows: deque[OutboundRow] = field(default_factory=deque)
     nudge: anyio.Event = field(default_factory=anyio.Event)
+    _queued: dict[int, float] = field(default_factory=dict)  # monotonic: the wall clock may be set meanwhile
 
     def offer(self, row: OutboundRow) -> None:
-        if all(row.seq != known.seq for known in self.rows):
+        if row != self.current and all(row.seq != known.seq for known in self.rows):
             self.rows.append(row)
+            age = 0.0 if row.queued_at is None else self.clock.time() - row.queued_at
+            self._queued[row.seq] = self.clock.monotonic() - max(0.0, age)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the current row has waited for too long, here and in earlier hosts."""
+        now = self.clock.monotonic()
+        queued = self._queued.get(self.current.seq, self.began) if self.current else now
+        return now - queued > DEADLINE and now - self.began >= _LEAST_TRYING
+
+    def next(self) -> OutboundRow | None:
+        self.current = self.rows.popleft() if self.rows else None
+        return self.current
+
+    async def queue(self, key: str, notice: NewOutbound, *, first: bool) -> None:
+        """Add a notice, before everything that waits or behind it."""
+        await self.mailbox.add_outbound(key, notice)
+        same = [
+            row for row in await self.mailbox.due() if (row.kind, row.to, row.text) == (notice.kind, notice.to, notice.text)
+        ]
+        for row in same[-1:]:  # none when an earlier host did this, too, and the notice was delivered since
+            self.offer(row)
+            if first:
+                self.rows = deque([row, *(other for other in self.rows if other.seq != row.seq)])
 
 
 class Delivery:
@@ -129,62 +160,61 @@ class Delivery:
         for row in await mailbox.due():
             key = _Key(session_id=session_id, channel=row.to.channel, account=row.to.account, chat=row.to.chat)
             if key not in self._lanes:
-                self._lanes[key] = _Lane(mailbox=mailbox)
+                self._lanes[key] = _Lane(mailbox=mailbox, clock=self._clock, began=self._clock.monotonic())
                 lanes.start_soon(self._drain, key, name=f"lane {row.to.channel}")
             self._lanes[key].offer(row)
 
     async def _drain(self, key: _Key) -> None:
         lane = self._lanes[key]
         try:
-            while lane.rows:
-                await self._deliver(lane, lane.rows[0])
-                lane.rows.popleft()
+            while row := lane.next():
+                await self._deliver(lane, row)
         finally:
             del self._lanes[key]
         await survive("settling", self._settle(key.session_id, lane.mailbox))
 
     async def _settle(self, session_id: str, mailbox: Mailbox) -> None:
         """Take the session off the list of those to be looked at, unless something came meanwhile."""
-        for session, seen in await self._database.read(sessions.attention):
-            if session.id == session_id and await mailbox.is_idle():
-                await self._database.write(partial(sessions.settle, session_id=session_id, seen=seen))
+        seen = await self._database.read(partial(sessions.marks, session_id=session_id))
+        if seen is not None and await mailbox.is_idle():
+            await self._database.write(partial(sessions.settle, session_id=session_id, seen=seen))
 
     async def _deliver(self, lane: _Lane, row: OutboundRow) -> None:
         """Try until the row has a final receipt."""
-        pauses = Pauses(first=1.0, most=_LONGEST_PAUSE)
-        began = self._clock.monotonic()  # the wall clock may be set meanwhile
-        while (later := await self._attempt(lane.mailbox, row)) is not None:
+        pauses = Pauses(first=1.0, most=_LONGEST_PAUSE if row.kind is OutboundKind.MESSAGE else _LONGEST_DOUBT)
+        while (later := await self._attempt(lane, row)) is not None:
             channel = self._channels.get(row.to.channel)
             is_patient = channel is not None and channel.capabilities.patient
-            if self._clock.monotonic() - began > DEADLINE and not is_patient:
-                await self._give_up(lane.mailbox, row, f"gave up after {DEADLINE / 3600:.0f} hours: {later}")
+            if lane.is_over and not is_patient:
+                await self._give_up(lane, row, f"gave up after {DEADLINE / 3600:.0f} hours: {later}")
                 return
             log.info("delivery.later", channel=row.to.channel, row=row.seq, reason=str(later))
             lane.nudge = anyio.Event()
             await sleep_or(self._clock, pauses.next() if later.after is None else later.after, lane.nudge)
 
-    async def _attempt(self, mailbox: Mailbox, row: OutboundRow) -> TryLater | None:
+    async def _attempt(self, lane: _Lane, row: OutboundRow) -> TryLater | None:
         """Send what is left of the row; None when its receipt is final."""
         channel = self._channels.get(row.to.channel)
         if channel is None:
             return TryLater(f"the channel {row.to.channel} is not running")
         try:
-            failure = await survive("send", self._send(mailbox, row, channel), passing=(DeliveryError,))
+            failure = await survive("send", self._send(lane, row, channel), passing=(DeliveryError,))
         except TryLater as later:
             return later
         except Refused as refused:
-            await self._give_up(mailbox, row, str(refused))
+            await self._give_up(lane, row, str(refused), is_refused=True)
             return None
         except OutcomeUnknown as unknown:
             return TryLater(str(unknown))
         return TryLater(failure) if failure else None
 
-    async def _send(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> None:
+    async def _send(self, lane: _Lane, row: OutboundRow, channel: Channel) -> None:
+        mailbox = lane.mailbox
         if row.kind is OutboundKind.SETTLED:
             if isinstance(channel, SettlingChannel):
                 await channel.settled(row.to, row.settles, row.outcome)
         elif doubt := await self._send_parts(mailbox, row, channel):
-            await self._doubt(mailbox, row, doubt)
+            await self._doubt(lane, row, doubt)
             return
         with CancelScope(shield=True):  # what was done is noted, also when the host ends in this moment
             await mailbox.delivered(row.seq)
@@ -194,12 +224,13 @@ class Delivery:
     async def _send_parts(self, mailbox: Mailbox, row: OutboundRow, channel: Channel) -> str:
         """Send the parts that were not sent yet; return why one of them may not have arrived, or ''."""
         able = channel.capabilities
+        may_repeat = able.idempotent_send or row.kind is OutboundKind.NOTICE
         receipts = await mailbox.receipt(row.seq)
         doubt = ""
         for number, text in enumerate(split(row.text, able.max_length, able.length_unit)):
             if number in receipts.sent:
                 continue
-            if number in receipts.in_flight and not able.idempotent_send:
+            if number in receipts.in_flight and not may_repeat:
                 doubt = "the host ended, or the connection broke, while it was being sent"
                 continue
             await mailbox.sending(row.seq, number)
@@ -211,7 +242,7 @@ class Delivery:
                     await mailbox.not_sent(row.seq, number, str(reason))
                 raise
             except OutcomeUnknown as unknown:
-                if able.idempotent_send:
+                if may_repeat:
                     raise
                 doubt = str(unknown)
                 continue
@@ -219,15 +250,29 @@ class Delivery:
                 await mailbox.sent(row.seq, number, receipt.message_id)
         return doubt
 
-    async def _give_up(self, mailbox: Mailbox, row: OutboundRow, reason: str) -> None:
-        await mailbox.undeliverable(row.seq, reason)
+    async def _give_up(self, lane: _Lane, row: OutboundRow, reason: str, *, is_refused: bool = False) -> None:
+        """Leave the row, and say so first: who dies in between says it again, in the same words under the same key."""
+        if row.kind is OutboundKind.MESSAGE:
+            is_part = bool((await lane.mailbox.receipt(row.seq)).sent)
+            loss = Loss(session_id=lane.mailbox.session_id, row=row, reason=reason, is_part=is_part)
+            await survive("news of a loss", self._tell_owner(loss))
+            await survive("notice of a loss", self._tell_chat(lane, loss, is_refused))
+        await lane.mailbox.undeliverable(row.seq, reason)
         self._report("delivery.failed", row, reason)
 
-    async def _doubt(self, mailbox: Mailbox, row: OutboundRow, reason: str) -> None:
+    async def _tell_owner(self, loss: Loss) -> None:
+        self.wake(await tell_owner(self._database, self._mailboxes, self._channels, loss, self._clock.time()))
+
+    async def _tell_chat(self, lane: _Lane, loss: Loss, is_reachable: bool) -> None:
+        """At once where the platform answers; else in its turn, and once for all that was lost in the same outage."""
+        if is_reachable or all(row.kind is not OutboundKind.NOTICE for row in lane.rows):
+            await lane.queue(f"loss-{loss.row.seq}", loss.for_chat(), first=is_reachable)
+
+    async def _doubt(self, lane: _Lane, row: OutboundRow, reason: str) -> None:
         """The row may or may not have arrived: never twice, but not silently either."""
-        await mailbox.add_outbound(f"doubt-{row.seq}", NewOutbound(to=row.to, text=_MISSING))
-        await self._give_up(mailbox, row, f"outcome unknown: {reason}")
-        self.wake(mailbox.session_id)
+        await lane.queue(f"doubt-{row.seq}", NewOutbound(to=row.to, text=DOUBT, kind=OutboundKind.NOTICE), first=True)
+        await lane.mailbox.undeliverable(row.seq, f"outcome unknown: {reason}")
+        self._report("delivery.failed", row, f"outcome unknown: {reason}")
 
     def _report(self, name: str, row: OutboundRow, reason: str | None = None) -> None:
         data = {"channel": row.to.channel, "row": row.seq, "reason": reason}

@@ -17,7 +17,7 @@ from anyio import CancelScope, to_thread
 from nanoclaw_core.mailbox import inbound, outbound
 from nanoclaw_core.mailbox.files import MailboxFiles, Side
 from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
-from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd
+from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd, Undelivered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,15 +51,19 @@ class Mailbox:
 
     # --- pushes and ends of turns ---
 
-    async def record_push(self, push: Push, row_ids: Sequence[str], worker_id: str) -> None:
+    async def untold(self) -> list[Undelivered]:
+        """What the agent said that could not be delivered, and that no push has told it of."""
+        return await self._run("outbound", outbound.untold)
+
+    async def record_push(self, push: Push, row_ids: Sequence[str], worker_id: str, told: Sequence[int] = ()) -> None:
         """Note, before it is sent, that `push` holds these rows; the same push again changes nothing.
 
-        A row is part of one outstanding push at most.
+        A row is part of one outstanding push at most. `told` are the numbers of `untold` that the push speaks of.
 
         Raises:
             ValueError: a row is acknowledged or unknown, or there is none.
         """
-        await self._run("outbound", outbound.record_push, push, row_ids, worker_id, self._now())
+        await self._run("outbound", outbound.record_push, push, row_ids, worker_id, self._now(), told)
 
     async def outstanding(self) -> list[OutstandingPush]:
         """The pushes that no end has covered, in the order in which they were recorded."""

@@ -34,6 +34,7 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
         ALTER TABLE parts ADD COLUMN at REAL;
         ALTER TABLE parts ADD COLUMN reason TEXT;
         ALTER TABLE finals ADD COLUMN at REAL;
+        CREATE INDEX finals_refused ON finals (seq) WHERE refused IS NOT NULL;
         """,
     ),
     "outbound": (
@@ -77,6 +78,7 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
             detail TEXT NOT NULL);
         CREATE INDEX steps_about ON steps (about);
         CREATE INDEX steps_at ON steps (at);
+        CREATE TABLE told (seq INTEGER PRIMARY KEY);
         """,
     ),
 }

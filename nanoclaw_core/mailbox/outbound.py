@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from nanoclaw_core.mailbox.records import Call, NewOutbound, OutstandingPush, address_values, read_row
-from nanoclaw_core.models import Address, OutboundKind, Push, Row, TurnEnd, Usage
+from nanoclaw_core.mailbox.records import Call, NewOutbound, OutstandingPush, address_values, read_row, read_undelivered
+from nanoclaw_core.models import Address, OutboundKind, Push, Row, TurnEnd, Undelivered, Usage
 
 _INSERT: Final = """
     INSERT INTO messages (key, channel, account, chat, thread, text, kind, reply_to, settles, outcome, queued_at, turn)
@@ -44,7 +44,9 @@ _RAISE_FLOOR: Final = """
 """
 
 
-def record_push(db: sqlite3.Connection, push: Push, row_ids: Sequence[str], worker_id: str, now: float) -> None:
+def record_push(
+    db: sqlite3.Connection, push: Push, row_ids: Sequence[str], worker_id: str, now: float, told: Iterable[int] = ()
+) -> None:
     insert = "INSERT INTO pushes VALUES (?, ?, ?, 1, ?) ON CONFLICT (uuid) DO NOTHING"
     if not db.execute(insert, (push.uuid, push.text, worker_id, now)).rowcount:
         return
@@ -52,6 +54,15 @@ def record_push(db: sqlite3.Connection, push: Push, row_ids: Sequence[str], work
     if not row_ids or db.execute(query, (push.uuid, _list(row_ids))).rowcount != len(row_ids):
         raise ValueError(f"the push {push.uuid} names rows that do not wait")
     db.execute(_STEP_OF_PUSH, (now, worker_id, push.uuid))
+    db.executemany("INSERT INTO told VALUES (?) ON CONFLICT DO NOTHING", [(seq,) for seq in told])
+
+
+def untold(db: sqlite3.Connection) -> list[Undelivered]:
+    query = """
+        SELECT * FROM inbound.finals JOIN messages USING (seq)
+        WHERE refused IS NOT NULL AND at IS NOT NULL AND kind = 'message' AND seq NOT IN (SELECT seq FROM told) ORDER BY seq
+    """
+    return [read_undelivered(row) for row in db.execute(query)]
 
 
 def outstanding(db: sqlite3.Connection) -> list[OutstandingPush]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from nanoclaw_core.models import Address, OutboundKind, OutboundRow, Push, Quote, Row
+from nanoclaw_core.models import Address, OutboundKind, OutboundRow, Push, Quote, Row, Undelivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,13 @@ def read_outbound(row: sqlite3.Row) -> OutboundRow:
         reply_to=row["reply_to"],
         settles=msgspec.json.decode(row["settles"], type=tuple[str, ...]),
         outcome=row["outcome"],
+        queued_at=row["queued_at"],
     )
+
+
+def read_undelivered(row: sqlite3.Row) -> Undelivered:
+    """A row of `outbound.db` beside its final receipt."""
+    return Undelivered(seq=row["seq"], to=_read_address(row), text=row["text"], reason=row["refused"])
 
 
 def address_values(address: Address) -> dict[str, object]:

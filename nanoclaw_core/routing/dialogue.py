@@ -9,7 +9,7 @@ from functools import partial
 from anyio import to_thread
 
 from nanoclaw_core.errors import ActionRefused
-from nanoclaw_core.models import Address, AgentGroup, MessagingGroup, Row, Words
+from nanoclaw_core.models import Address, AgentGroup, MessagingGroup, Row, Undelivered, Words
 from nanoclaw_core.routing.answer import Part, parse_answer, strip_internal
 from nanoclaw_core.routing.prompt import format_prompt, instructions, key_of
 from nanoclaw_core.store import chats
@@ -29,10 +29,10 @@ class AgentDialogue:
     async def instructions(self, agent_group: AgentGroup) -> str:
         return instructions(agent_group.name, list(await self._destinations(agent_group)))
 
-    async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row]) -> str:
+    async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row], undelivered: Sequence[Undelivered] = ()) -> str:
         destinations = await self._destinations(agent_group)
         names = {key_of(address): name for name, address in destinations.items()}
-        return await to_thread.run_sync(format_prompt, rows, names, self._timezone)
+        return await to_thread.run_sync(format_prompt, rows, names, self._timezone, undelivered)
 
     async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
         parts = parse_answer(text) if len(text) < _LONG else await to_thread.run_sync(parse_answer, text)

@@ -11,24 +11,47 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from nanoclaw_core.models import Address, Row
+from nanoclaw_core.models import Address, Row, Undelivered
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 INBOX = "/nanoclaw/inbox"
+_LOSSES = 10  # that are told one by one
+_LOSS_LENGTH = 500  # characters
 
 
-def format_prompt(rows: Sequence[Row], names: Mapping[tuple[str, str, str], str], timezone: str) -> str:
+def format_prompt(
+    rows: Sequence[Row],
+    names: Mapping[tuple[str, str, str], str],
+    timezone: str,
+    undelivered: Sequence[Undelivered] = (),
+) -> str:
     """The prompt for `rows`, oldest first; `names` maps (channel, account, chat) to the name of a destination."""
     zone = ZoneInfo(timezone)
     messages = [_message(row, names, zone) for row in rows]
     body = messages[0] if len(messages) == 1 else "\n".join(["<messages>", *messages, "</messages>"])
-    return f'<context timezone="{_escape(timezone)}" />\n{body}'
+    lines = [f'<context timezone="{_escape(timezone)}" />', *_losses(undelivered, names), body]
+    return "\n".join(lines)
+
+
+def _losses(undelivered: Sequence[Undelivered], names: Mapping[tuple[str, str, str], str]) -> list[str]:
+    """What did not arrive, the newest in full, so that the agent can say it again."""
+    if not undelivered:
+        return []
+    older, newest = undelivered[:-_LOSSES], undelivered[-_LOSSES:]
+    more = [f"({len(older)} earlier messages of yours were not delivered either.)"] if older else []
+    return ["<undelivered>", *more, *(_loss(each, names) for each in newest), "</undelivered>"]
+
+
+def _loss(loss: Undelivered, names: Mapping[tuple[str, str, str], str]) -> str:
+    to, reason = _escape(_name(loss.to, names)), _escape(loss.reason)
+    text = loss.text if len(loss.text) <= _LOSS_LENGTH else f"{loss.text[:_LOSS_LENGTH]}…"
+    return f'<your_message to="{to}" reason="{reason}">{_escape(text)}</your_message>'
 
 
 def _message(row: Row, names: Mapping[tuple[str, str, str], str], zone: ZoneInfo) -> str:
     attributes = {
         "id": str(row.seq),
-        "from": names.get(key_of(row.address), f"unknown:{row.address.channel}:{row.address.chat}"),
+        "from": _name(row.address, names),
         "sender": row.sender_name or "Unknown",
         "sender_id": row.sender_id,
         "time": format_time(row.sent_at, zone),
@@ -36,6 +59,10 @@ def _message(row: Row, names: Mapping[tuple[str, str, str], str], zone: ZoneInfo
     }
     head = " ".join(f'{name}="{_escape(value)}"' for name, value in attributes.items() if value)
     return f"<message {head}>{_quote(row)}{_escape(row.text)}{_attachment(row)}</message>"
+
+
+def _name(address: Address, names: Mapping[tuple[str, str, str], str]) -> str:
+    return names.get(key_of(address), f"unknown:{address.channel}:{address.chat}")
 
 
 def _quote(row: Row) -> str:
@@ -84,6 +111,8 @@ def instructions(agent: str, destinations: Sequence[str]) -> str:
         "",
         "Your final answer is sent to the chat that you are answering, as Markdown. Write nothing around it. Text inside "
         "`<internal>…</internal>` is sent to nobody.",
+        "",
+        "What `<undelivered>` holds did not reach people, or perhaps not; say it again where that still helps.",
         "",
         "Use the tool `send_message` to say something before you have finished, or to write to another chat (`to`). "
         'In the final answer, `<message to="name">…</message>` does the same.',

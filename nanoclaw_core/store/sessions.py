@@ -69,6 +69,12 @@ def attention(conn: Connection) -> list[tuple[Session, int]]:
     return [(_record(row), row.attention) for row in conn.execute(query)]
 
 
+def marks(conn: Connection, session_id: str) -> int | None:
+    """How far the session's marks have been seen, to be handed to `settle`; None when it has no work."""
+    query = select(table.c.attention).where(table.c.id == session_id, table.c.attention > table.c.settled)
+    return conn.execute(query).scalar()
+
+
 def settle(conn: Connection, session_id: str, seen: int) -> None:
     """Note that the session was found idle after mark `seen`; marks that came later stay."""
     conn.execute(update(table).where(table.c.id == session_id, table.c.settled < seen).values(settled=seen))

@@ -268,9 +268,10 @@ class Shift:
 
     async def _push(self, mailbox: Mailbox, life: Life, rows: Sequence[Row]) -> None:
         ids = [row.id for row in rows]
-        text = await self._desk.dialogue.prompt(self.agent_group, rows)
+        undelivered = await mailbox.untold()
+        text = await self._desk.dialogue.prompt(self.agent_group, rows, undelivered)
         push = Push(uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, "nanoclaw:push:" + ",".join(ids))), text=text)
-        await mailbox.record_push(push, ids, life.worker_id)
+        await mailbox.record_push(push, ids, life.worker_id, [each.seq for each in undelivered])
         reply_to = self.reply_to = rows[0].address
         self._outstanding[push.uuid] = OutstandingPush(
             push=push, rows=tuple(rows), address=reply_to, attempts=1, worker_id=life.worker_id

@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.errors import OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import MailboxUnusable, NewOutbound
-from nanoclaw_core.models import Address, Capabilities, Event, OutboundMessage, Receipt
-from nanoclaw_core.ports import Channel
+from nanoclaw_core.models import Capabilities, OutboundMessage, Receipt
 from nanoclaw_core.store import sessions
 from nanoclaw_core.testing import FakeChannel
-from tests.house import CHAT, House, open_house
-
-
-@pytest.fixture
-async def house(nanoclaw_home: Path) -> AsyncIterator[House]:
-    async with open_house(nanoclaw_home) as house:
-        yield house
-
-
-class Post:
-    """A running delivery, and what it told."""
-
-    def __init__(self, house: House, channels: dict[str, Channel]) -> None:
-        self.house = house
-        self.told: list[Event] = []
-        self.delivery = Delivery(house.database, house.mailboxes, channels, house.clock, self.told.append)
-
-    async def put(self, *texts: str, to: Address = CHAT) -> None:
-        for text in texts:
-            await self.house.mailbox.add_outbound(f"key-{text}", NewOutbound(to=to, text=text))
-        self.delivery.wake(self.house.session.id)
-
-    async def until_nothing_is_due(self) -> None:
-        while await self.house.mailbox.due():
-            await anyio.lowlevel.checkpoint()
-
-
-@asynccontextmanager
-async def post(house: House, *channels: FakeChannel) -> AsyncIterator[Post]:
-    office = Post(house, {channel.name: channel for channel in channels})
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(lambda task_status: office.delivery.run(task_status))
-            yield office
-            tasks.cancel_scope.cancel()
+from tests.delivery.office import post
+from tests.house import CHAT, House
 
 
 async def test_rows_are_sent_in_their_order(house: House, nanoclaw_channel: FakeChannel) -> None:
@@ -114,7 +78,8 @@ async def test_a_refused_row_is_reported_and_the_next_one_goes_on(house: House, 
     nanoclaw_channel.fail_next(Refused("the chat is gone"))
     async with post(house, nanoclaw_channel) as office:
         await office.put("one", "two")
-        assert [message.text for message in await nanoclaw_channel.sent(1)] == ["two"]
+        notice = "(A message for this chat could not be delivered: the chat is gone)"
+        assert [message.text for message in await nanoclaw_channel.sent(2)] == [notice, "two"]
         await office.until_nothing_is_due()
     assert [(event.name, event.data["reason"]) for event in office.told if event.name == "delivery.failed"] == [
         ("delivery.failed", "the chat is gone")
@@ -130,7 +95,8 @@ async def test_after_the_deadline_a_row_is_given_up_visibly(house: House, nanocl
             await house.clock.asleep()
             await house.clock.advance(40 * 3600)
         await office.until_nothing_is_due()
-    assert "gave up after 72 hours" in office.told[-1].data["reason"]
+    (given_up,) = (event for event in office.told if event.name == "delivery.failed")
+    assert "gave up after 72 hours" in given_up.data["reason"]
 
 
 async def test_what_waits_on_a_patient_channel_never_expires(house: House) -> None:
@@ -264,6 +230,17 @@ async def test_a_notice_that_no_mailbox_can_hold_is_said_once_and_harms_nobody(
             await office.delivery.say(CHAT, text)
         await office.delivery.say(replace(CHAT, channel="unknown"), "nobody is there")
     assert [message.text for message in nanoclaw_channel.outbox] == ["heard"]
+
+
+async def test_the_end_of_a_lane_looks_at_no_other_session(
+    house: House, nanoclaw_channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with post(house, nanoclaw_channel) as office:
+        monkeypatch.setattr(sessions, "attention", lambda _: 1 / 0)
+        await office.put("bye")
+        while await house.database.read(partial(sessions.marks, session_id=house.session.id)):
+            await anyio.lowlevel.checkpoint()
+    assert not await house.mailbox.due()
 
 
 async def test_a_session_with_nothing_left_is_settled(house: House, nanoclaw_channel: FakeChannel) -> None:

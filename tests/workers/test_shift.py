@@ -60,6 +60,23 @@ async def test_no_more_is_outstanding_than_a_result_can_name(crew: Crew) -> None
     await until(lambda: len(link.pushes) == MAX_OUTSTANDING + 1)
 
 
+async def test_what_could_not_be_delivered_is_told_with_the_next_message_and_once(crew: Crew) -> None:
+    mailbox = crew.house.mailbox
+    await mailbox.add_outbound("k", NewOutbound(to=CHAT, text="dinner is ready"))
+    (lost,) = await mailbox.due()
+    await mailbox.undeliverable(lost.seq, "the chat is gone")
+    crew.pool.wake(crew.house.session.id)
+    await until(lambda: crew.doing() == [])  # a loss alone begins no turn
+    await crew.row("one")
+    worker, link = await crew.linked()
+    await until(lambda: link.pushes)
+    assert 'reason="the chat is gone">dinner is ready<' in link.pushes[0].text
+    await crew.answer(worker, *link.pushes)
+    await crew.row("two")
+    await until(lambda: len(link.pushes) == 2)
+    assert "dinner" not in link.pushes[1].text
+
+
 async def test_the_end_of_a_turn_is_stored_with_its_answer(crew: Crew) -> None:
     await crew.row("hello")
     worker, link = await crew.linked()
