@@ -261,6 +261,8 @@ class Runtime(Protocol):
     async def start(self, spec: ContainerSpec, first_line: bytes) -> str:
         """Start a container, write `first_line` to its standard input and close that; return the container's id.
 
+        When this is cancelled, the container may be there or not, now or soon.
+
         Raises:
             ContainerFailed: nothing is left behind.
         """

@@ -18,10 +18,10 @@ from nanoclaw_core.gateway.courtesy import finish
 from nanoclaw_core.gateway.refusals import refusal
 from nanoclaw_core.models import Progress, Push, WorkerIdentity
 from nanoclaw_core.ports import WorkerEvents
+from nanoclaw_core.sandbox.spec import SUPPORTED
 
 log = structlog.get_logger()
 
-SUPPORTED: Final = (1,)
 REPLACED, BROKE_RULES, NO_COMMON_VERSION = 4001, 4400, 4406
 #: Seconds that a runner gets to answer our close frame: nothing is lost when it does not.
 _FAREWELL: Final = 1.0

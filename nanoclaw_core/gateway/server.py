@@ -111,11 +111,11 @@ class Gateway:
         return Path(path).parent
 
     async def close(self, worker_id: str) -> None:
-        """Stop listening, break this worker's connections, remove its folder."""
+        """Stop listening, break this worker's connections, remove its folder, also one that an earlier host left."""
         path = self._path(worker_id)
         if door := self._doors.get(path):
             await self._shut(door)
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
 
     async def _shut(self, door: _Door) -> None:
         del self._doors[door.path]

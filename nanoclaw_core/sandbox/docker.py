@@ -67,12 +67,7 @@ class DockerRuntime:
         return f"Docker {version['Version']} (API {version['ApiVersion']})"
 
     async def start(self, spec: ContainerSpec, first_line: bytes) -> str:
-        # Not abandoned when cancelled: the caller always learns the id of a container that runs.
-        return await self._call(
-            lambda client: start_container(client, spec, first_line),
-            partial(ContainerFailed, spec.name),
-            abandon_on_cancel=False,
-        )
+        return await self._call(lambda client: start_container(client, spec, first_line), partial(ContainerFailed, spec.name))
 
     async def stop(self, container_id: str, grace: float) -> None:
         await self._call(lambda client: unless_gone(lambda: client.stop(container_id, timeout=ceil(grace)), None))
@@ -156,14 +151,12 @@ class DockerRuntime:
             lambda client: client.import_image(archive, repository=repository, tag=version), partial(ImageBuildFailed, tag)
         )
 
-    async def _call(
-        self, work: Callable[[APIClient], T], refused: Refused = _unavailable, *, abandon_on_cancel: bool = True
-    ) -> T:
+    async def _call(self, work: Callable[[APIClient], T], refused: Refused = _unavailable) -> T:
         def connected() -> T:
             with self._plain_words(refused), closing(self._connect()) as client:
                 return work(client)
 
-        return await to_thread.run_sync(connected, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel)
+        return await to_thread.run_sync(connected, limiter=self._limiter, abandon_on_cancel=True)
 
     @asynccontextmanager
     async def _stream(

@@ -1,22 +1,37 @@
-"""Containers that nobody owns any more: those of a host that died, or of a start that was cut."""
+"""Containers that have ended or must end: those that nobody owns any more above all."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 import structlog
 
 from nanoclaw_core.models import ContainerState
 from nanoclaw_core.ports import Runtime
+from nanoclaw_core.sandbox.logs import keep_output
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
+from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
 
 
+async def discard(runtime: Runtime, container: ContainerState, logs: Path, *, grace: float = 2.0) -> None:
+    """End and remove a container; what it wrote is kept in `logs`.
+
+    Raises:
+        RuntimeUnavailable: it may still be there.
+    """
+    if container.running:
+        await runtime.stop(container.id, grace)
+    await survive("worker output", keep_output(runtime, container, logs))
+    await runtime.remove(container.id)
+
+
 async def sweep(
-    runtime: Runtime, installation_id: str, known_worker_ids: Collection[str], *, grace: float = 2.0
+    runtime: Runtime, installation_id: str, known_worker_ids: Collection[str], logs: Path, *, grace: float = 2.0
 ) -> list[ContainerState]:
-    """End and remove the containers of this installation whose worker is not known; return them as they were found.
+    """Discard the containers of this installation whose worker is not known; return them as they were found.
 
     Containers of other installations, and of other programs, are never touched.
 
@@ -25,9 +40,7 @@ async def sweep(
     """
     found = await orphans(runtime, installation_id, known_worker_ids)
     for orphan in found:
-        if orphan.running:
-            await runtime.stop(orphan.id, grace)
-        await runtime.remove(orphan.id)
+        await discard(runtime, orphan, logs, grace=grace)
         log.info("container.swept", container=orphan.name, running=orphan.running)
     return found
 

@@ -19,8 +19,9 @@ WORKER_LABEL: Final = "nanoclaw.worker"
 SESSION_LABEL: Final = "nanoclaw.session"
 PROTOCOL_LABEL: Final = "nanoclaw.protocol"
 
-#: The version of `container/PROTOCOL.md` that workers of this host are started for.
+#: The version of `container/PROTOCOL.md` that workers of this host are started for, and all that it speaks with them.
 PROTOCOL: Final = 1
+SUPPORTED: Final = (1,)
 
 #: Beyond the logins, and between the ids that systemd hands out for a while (to 65519) and those of nested users (from 100000).
 _FIRST_UID: Final = 70000

@@ -142,6 +142,7 @@ workers = Table(
     Column("started_at", Float(53)),
     Column("ended_at", Float(53)),
     Column("reason", Text),
+    Column("adoptions", Integer, nullable=False, server_default="0"),
 )
 Index("uq_workers_live", workers.c.session_id, unique=True, **_when("ended_at IS NULL"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from nanoclaw_core.store.tables import insert_into
 from nanoclaw_core.store.tables import workers as table
@@ -12,7 +12,10 @@ from nanoclaw_core.store.tables import workers as table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """What is known of one worker; `container_id` is None until it was started, `ended_at` and `reason` until it ended."""
+    """What is known of one worker; `container_id` is None until it was started, `ended_at` and `reason` until it ended.
+
+    `adoptions` counts the hosts that took it over since it last finished a turn: those before them died.
+    """
 
     id: str
     session_id: str
@@ -23,6 +26,7 @@ class WorkerRecord:
     started_at: float | None
     ended_at: float | None
     reason: str | None
+    adoptions: int
 
 
 def claim_worker(
@@ -42,6 +46,22 @@ def claim_worker(
 def started(conn: Connection, worker_id: str, container_id: str, now: float) -> None:
     """Note the container in which the worker lives."""
     conn.execute(update(table).where(table.c.id == worker_id).values(container_id=container_id, started_at=now))
+
+
+def adopt_worker(conn: Connection, worker_id: str, container_id: str, now: float) -> int | None:
+    """Take over a live worker that another host started; return its `adoptions`, None when it is not live any more."""
+    values = {
+        "container_id": container_id,
+        "started_at": func.coalesce(table.c.started_at, now),
+        "adoptions": table.c.adoptions + 1,
+    }
+    live = (table.c.id == worker_id, table.c.ended_at.is_(None))
+    return conn.execute(update(table).where(*live).values(values).returning(table.c.adoptions)).scalar_one_or_none()
+
+
+def forget_adoptions(conn: Connection, worker_id: str) -> None:
+    """Count its adoptions anew: it finished a turn, or its host ends in order."""
+    conn.execute(update(table).where(table.c.id == worker_id).values(adoptions=0))
 
 
 def end_worker(conn: Connection, worker_id: str, reason: str, now: float) -> None:

@@ -102,10 +102,21 @@ class FakeRuntime:
             else [sys.executable, "-m", "nanoclaw_runner"]
         )
         document = on_this_machine(first_line, spec.mounts, self.engine)
+        with anyio.CancelScope(shield=True):  # whoever asked may be gone by then
+            process = await self._open(spec, argv, json.loads(document)["workspace"])
+        container_id = f"fake-{next(self._numbers)}"
+        state = ContainerState(id=container_id, name=spec.name, labels=dict(spec.labels), running=True)
+        container = self._containers[container_id] = _Container(process, state)
+        self._group.start_soon(self._attend, container, name=spec.name)
+        with anyio.CancelScope(shield=True):
+            await container.write(document)
+        return container_id
+
+    async def _open(self, spec: ContainerSpec, argv: list[str], workspace: str) -> Process:
         try:
-            process = await anyio.open_process(
+            return await anyio.open_process(
                 argv,
-                cwd=json.loads(document)["workspace"],
+                cwd=workspace,
                 env={"PATH": os.defpath, **spec.environment, "PYTHONPATH": str(runner_folder())},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -114,12 +125,6 @@ class FakeRuntime:
             )
         except OSError as error:
             raise ContainerFailed(spec.name, str(error)) from error
-        container_id = f"fake-{next(self._numbers)}"
-        state = ContainerState(id=container_id, name=spec.name, labels=dict(spec.labels), running=True)
-        container = self._containers[container_id] = _Container(process, state)
-        self._group.start_soon(self._attend, container, name=spec.name)
-        await container.write(document)
-        return container_id
 
     async def stop(self, container_id: str, grace: float) -> None:
         """See `Runtime`."""

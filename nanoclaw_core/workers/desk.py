@@ -62,11 +62,19 @@ class Desk:
     tell: Callable[[Event], None]
 
 
+@dataclass(slots=True, eq=False)
+class _Place:
+    """Somebody's place. `token` is what the limit counts it by; None while it is beyond the limit."""
+
+    token: object = None
+
+
 @dataclass(slots=True)
 class Slots:
     """How many workers may be there, and how many of them may be starting; both served in the order of asking.
 
-    `make_room` is called when somebody has to wait: an idle worker may then give way.
+    `make_room` is called when somebody has to wait: an idle worker may then give way. A worker that is there already, because
+    a host before this one started it, never waits; while there are more than there may be, no new one is let in.
     """
 
     total: int
@@ -74,6 +82,7 @@ class Slots:
     make_room: Callable[[], None]
     _taken: CapacityLimiter = field(init=False)
     _starts: CapacityLimiter = field(init=False)
+    _beyond: list[_Place] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._taken = CapacityLimiter(self.total)
@@ -84,12 +93,34 @@ class Slots:
         """How many sessions wait for a worker's place."""
         return self._taken.statistics().tasks_waiting
 
+    @property
+    def is_short(self) -> bool:
+        """Whether whoever is idle should give its place away."""
+        return bool(self.waiting or self._beyond)
+
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[None]:
+    async def worker(self, *, is_there: bool = False) -> AsyncIterator[None]:
+        place = _Place()
         if self._taken.available_tokens < 1:
             self.make_room()
-        async with self._taken:
+        if is_there and self._taken.available_tokens < 1:
+            self._beyond.append(place)
+        else:
+            await self._taken.acquire_on_behalf_of(place)
+            place.token = place
+        try:
             yield
+        finally:
+            self._give_back(place)
+
+    def _give_back(self, place: _Place) -> None:
+        """Free a place, unless somebody is here beyond the limit, who then has it."""
+        if place in self._beyond:
+            self._beyond.remove(place)
+        elif self._beyond:
+            self._beyond.pop(0).token = place.token
+        else:
+            self._taken.release_on_behalf_of(place.token)
 
     @asynccontextmanager
     async def start(self) -> AsyncIterator[None]:

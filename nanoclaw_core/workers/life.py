@@ -1,54 +1,91 @@
-"""One worker's life: its claim in the database, its door, its container; made in this order, undone in the other."""
+"""One worker's life: its claim in the database, its door, its container; made in this order, undone in the other.
+
+A life may go on under another host than the one that began it: what that needs to know is in the claim and in the
+container's labels, so that a host may be killed between any two steps.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 
 from nanoclaw_core.errors import ContainerFailed
 from nanoclaw_core.mailbox import Mailbox
 from nanoclaw_core.models import AgentGroup, ContainerState, Event, Session, WorkerIdentity
-from nanoclaw_core.sandbox.logs import keep_output
-from nanoclaw_core.sandbox.spec import WorkerPlace, container_name, prepare_folder, worker_spec
+from nanoclaw_core.ports import PausingRuntime
+from nanoclaw_core.sandbox.orphans import discard
+from nanoclaw_core.sandbox.spec import PROTOCOL_LABEL, SUPPORTED, WorkerPlace, container_name, prepare_folder, worker_spec
 from nanoclaw_core.store import workers
-from nanoclaw_core.supervise import survive
+from nanoclaw_core.store.workers import WorkerRecord
+from nanoclaw_core.supervise import clean_up, survive
 from nanoclaw_core.workers.desk import Desk
 from nanoclaw_core.workers.launch import first_conversation, launch_document, new_identity
+
+_SPOKEN: Final = frozenset(map(str, SUPPORTED))
 
 
 @dataclass(slots=True, kw_only=True)
 class Life:
     """A worker between its claim and its end; `after` is the session's worker before it.
 
-    `ended` is set from outside when its container dies or it must be given up.
+    `ended` is set from outside when its container dies or it must be given up. `is_placed` is whether the runtime was asked for
+    a container; `adoptions` counts the hosts that died on this worker since it last finished a turn.
     """
 
     desk: Desk
     session: Session
     identity: WorkerIdentity
-    secret: str = field(repr=False)
+    name: str
+    secret: str = field(default="", repr=False)
     after: str | None = None
     container_id: str | None = None
+    is_placed: bool = False
+    is_paused: bool = False
+    adoptions: int = 0
     ended: str = ""
     last_sign: float = 0.0
 
     @classmethod
     def of(cls, desk: Desk, session: Session, agent_group: AgentGroup, after: str | None = None) -> Self:
+        """A life that has not begun."""
         identity, secret = new_identity(session, agent_group)
+        name = container_name(agent_group.name, identity.worker_id)
         now = desk.clock.monotonic()
-        return cls(desk=desk, session=session, identity=identity, secret=secret, after=after, last_sign=now)
+        return cls(desk=desk, session=session, identity=identity, name=name, secret=secret, after=after, last_sign=now)
+
+    @classmethod
+    def adopted(
+        cls,
+        desk: Desk,
+        session: Session,
+        agent_group: AgentGroup,
+        record: WorkerRecord,
+        container: ContainerState,
+        adoptions: int,
+    ) -> Self:
+        """A life that a host before this one began: `go_on` takes it up."""
+        identity = WorkerIdentity(
+            worker_id=record.id, session_id=session.id, agent_group=agent_group, secret_hash=record.secret_hash
+        )
+        return cls(
+            desk=desk,
+            session=session,
+            identity=identity,
+            name=container.name,
+            container_id=container.id,
+            is_placed=True,
+            is_paused=container.paused,
+            adoptions=adoptions,
+            last_sign=desk.clock.monotonic(),
+        )
 
     @property
     def worker_id(self) -> str:
         return self.identity.worker_id
-
-    @property
-    def name(self) -> str:
-        return container_name(self.identity.agent_group.name, self.worker_id)
 
     def alive(self, now: float) -> None:
         """It gave a sign of life at `now` (monotonic seconds)."""
@@ -83,12 +120,28 @@ class Life:
             "resume_interrupted": resume,
         }
         document = launch_document(self.identity, self.secret, desk.terms.engine, options)
-        with CancelScope(shield=True):  # a container that nobody knows could not be ended
-            container_id = self.container_id = await desk.runtime.start(spec, document)
+        self.is_placed = True
+        container_id = self.container_id = await desk.runtime.start(spec, document)
         started = partial(workers.started, worker_id=self.worker_id, container_id=container_id, now=desk.clock.time())
         await desk.database.write(started)
         self.alive(desk.clock.monotonic())
         self._tell("worker.started")
+
+    async def go_on(self) -> None:
+        """Open the door in the folder that the container has mounted: its runner is knocking there."""
+        desk = self.desk
+        await desk.doors().open(self.identity)
+        if self.is_paused and self.container_id and isinstance(desk.runtime, PausingRuntime):
+            await desk.runtime.resume(self.container_id)
+            self.is_paused = False
+        self.alive(desk.clock.monotonic())
+        self._tell("worker.adopted")
+
+    async def proved(self) -> None:
+        """It finished a turn: that its hosts died before is no sign against it."""
+        if self.adoptions:
+            self.adoptions = 0
+            await self.desk.database.write(partial(workers.forget_adoptions, worker_id=self.worker_id))
 
     def _place(self, sockets: Path, image: str) -> WorkerPlace:
         """Make the folders that the container gets; runs in a thread."""
@@ -114,28 +167,40 @@ class Life:
             timezone=terms.timezone,
         )
 
+    async def leave(self) -> None:
+        """Hand it over to the next host: it goes on, and knocks until somebody opens."""
+        async with clean_up():
+            forget = partial(workers.forget_adoptions, worker_id=self.worker_id)
+            await survive("worker hand-over", self.desk.database.write(forget))
+        self._tell("worker.left")
+
     async def end(self, reason: str) -> None:
-        """Undo all of it, step by step: none of them keeps the next from being tried.
+        """Undo all of it, step by step: none of them keeps the next from being tried, nor does a runtime that hangs.
 
         A worker of a host that has lost its database belongs to the host that took over: it is left as it is.
         """
         if self.desk.database.is_lost:
             return
         if self.container_id:
-            await survive("worker stop", self._remove(self.container_id))
-        await survive("worker door", self.desk.doors().close(self.worker_id))
-        now = self.desk.clock.time()
-        ended = partial(workers.end_worker, worker_id=self.worker_id, reason=reason, now=now)
-        await survive("worker end", self.desk.database.write(ended))
+            async with clean_up(self.desk.terms.stop_grace + 5):
+                await survive("worker stop", self._remove(self.container_id))
+        async with clean_up():
+            await survive("worker door", self.desk.doors().close(self.worker_id))
+            now = self.desk.clock.time()
+            ended = partial(workers.end_worker, worker_id=self.worker_id, reason=reason, now=now)
+            await survive("worker end", self.desk.database.write(ended))
         self._tell("worker.ended", reason)
 
     async def _remove(self, container_id: str) -> None:
-        runtime, terms = self.desk.runtime, self.desk.terms
-        container = ContainerState(id=container_id, name=self.name, labels={}, running=False)
-        await runtime.stop(container_id, terms.stop_grace)
-        await survive("worker output", keep_output(runtime, container, terms.home / "logs" / "workers"))
-        await runtime.remove(container_id)
+        terms = self.desk.terms
+        container = ContainerState(id=container_id, name=self.name, labels={}, running=True)
+        await discard(self.desk.runtime, container, terms.home / "logs" / "workers", grace=terms.stop_grace)
 
     def _tell(self, name: str, reason: str | None = None) -> None:
         data = {"worker": self.worker_id, "agent": self.identity.agent_group.name, "session": self.session.id, "reason": reason}
         self.desk.tell(Event(name=name, at=self.desk.clock.time(), data=data))
+
+
+def can_be_adopted(container: ContainerState) -> bool:
+    """Whether a host can go on with what runs in `container`: it lives, and speaks a protocol that we speak, too."""
+    return container.running and container.labels.get(PROTOCOL_LABEL) in _SPOKEN

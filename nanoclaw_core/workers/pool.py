@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import structlog
@@ -12,15 +13,18 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from nanoclaw_core.errors import ActionRefused, RuntimeUnavailable
 from nanoclaw_core.mailbox import MailboxUnusable, NewOutbound
-from nanoclaw_core.models import Address, ContainerState, Progress, TurnEnd, WorkerIdentity
+from nanoclaw_core.models import Address, ContainerState, Progress, Session, TurnEnd, WorkerIdentity
 from nanoclaw_core.ports import WorkerLink
-from nanoclaw_core.sandbox.orphans import sweep
+from nanoclaw_core.sandbox.orphans import discard, sweep
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
 from nanoclaw_core.store import agents, chats, sessions, workers
+from nanoclaw_core.store.workers import WorkerRecord
 from nanoclaw_core.supervise import Callers, Pauses, survive
 from nanoclaw_core.workers import notices
+from nanoclaw_core.workers.crew import Crew
 from nanoclaw_core.workers.desk import Desk, Outage, Slots
-from nanoclaw_core.workers.shift import Crew, Shift
+from nanoclaw_core.workers.life import Life, can_be_adopted
+from nanoclaw_core.workers.shift import Shift
 
 log = structlog.get_logger()
 
@@ -34,7 +38,7 @@ class Pool:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._shifts: dict[str, Shift] = {}
-        self._crew: Crew = {}
+        self._crew = Crew()
         self._slots = Slots(desk.terms.max_turns, desk.terms.starts_at_once, self._make_room)
         self._outage = Outage(runtime=desk.terms.runtime)
         self._callers = Callers()
@@ -103,10 +107,11 @@ class Pool:
     # --- the tasks --------------------------------------------------------------------------------------------------------
 
     async def run(self, task_status: TaskStatus[None]) -> None:
-        """Work until cancelled; running workers are then ended, their rows wait for the next host."""
+        """Work until cancelled: idle workers are then ended, those at work are left to the next host."""
+        self._crew.clear()  # of a run that failed: they are adopted like those of another host
         async with anyio.create_task_group() as tasks:
             asked = anyio.Event()
-            tasks.start_soon(self._watch, asked)
+            tasks.start_soon(self._watch, asked, tasks)
             await asked.wait()
             task_status.started()
             for session, _ in await self._desk.database.read(sessions.attention):
@@ -121,10 +126,17 @@ class Pool:
         self.wake(session_id)
 
     async def _begin(self, session_id: str, tasks: TaskGroup) -> None:
+        self._go(await self._shift_of(session_id), tasks)
+
+    async def _shift_of(self, session_id: str) -> Shift:
+        """A shift for the session, which does nothing yet."""
         session = await self._desk.database.read(partial(sessions.session, session_id=session_id))
         agent = await self._desk.database.read(partial(agents.agent_group, agent_group_id=session.agent_group_id))
-        shift = self._shifts[session_id] = Shift(self._desk, self._slots, self._outage, self._crew, session, agent)
-        tasks.start_soon(self._work, shift, name=f"shift {agent.name}")
+        return Shift(self._desk, self._slots, self._outage, self._crew, session, agent)
+
+    def _go(self, shift: Shift, tasks: TaskGroup) -> None:
+        self._shifts[shift.session.id] = shift
+        tasks.start_soon(self._work, shift, name=f"shift {shift.agent_group.name}")
 
     async def _work(self, shift: Shift) -> None:
         """One shift; whatever breaks it, it is tried again, and its chat is told once."""
@@ -142,10 +154,13 @@ class Pool:
 
     async def _excuse(self, shift: Shift, reason: str) -> None:
         """Tell the chat why its message waits, past the mailbox, which may be the very thing that is broken."""
-        read_chat = partial(chats.messaging_group, messaging_group_id=shift.session.messaging_group_id)
+        await self._desk.say(await self._home_of(shift.session), notices.of_waiting(reason))
+
+    async def _home_of(self, session: Session) -> Address:
+        """The chat that a session belongs to."""
+        read_chat = partial(chats.messaging_group, messaging_group_id=session.messaging_group_id)
         chat = await self._desk.database.read(read_chat)
-        address = Address(channel=chat.channel, account=chat.account, chat=chat.chat, thread=shift.session.thread)
-        await self._desk.say(address, notices.of_waiting(reason))
+        return Address(channel=chat.channel, account=chat.account, chat=chat.chat, thread=session.thread)
 
     def _make_room(self) -> None:
         """Ask the worker that has been idle for longest to give way."""
@@ -155,14 +170,14 @@ class Pool:
 
     # --- containers that end ----------------------------------------------------------------------------------------------
 
-    async def _watch(self, asked: anyio.Event) -> None:
+    async def _watch(self, asked: anyio.Event, tasks: TaskGroup) -> None:
         """Notice dead containers, and the runtime's coming and going, at once; `asked` is set when the first news is in."""
         pauses = Pauses(first=0.5, most=15.0)
         labels = {INSTALLATION_LABEL: self._desk.terms.installation}
         while True:
             try:
                 async for ended in self._desk.runtime.watch(labels):
-                    await (self._compare(labels) if ended is None else self._bury(ended))
+                    await (self._compare(labels, tasks) if ended is None else self._bury(ended))
                     pauses.reset()
                     self._outage.end()
                     asked.set()
@@ -173,24 +188,51 @@ class Pool:
             asked.set()
             await self._desk.clock.sleep(pauses.next())
 
-    async def _compare(self, labels: Mapping[str, str]) -> None:
-        """Find what ended unnoticed, and remove what no shift owns: leftovers of a host that is no more."""
+    async def _compare(self, labels: Mapping[str, str], tasks: TaskGroup) -> None:
+        """Find what ended unnoticed, adopt what a host that is no more has left at work, and remove what else nobody owns."""
+        desk = self._desk
+        ours = [(shift, shift.life) for shift in self._crew.values() if shift.life and shift.life.container_id]
+        records = await desk.database.read(workers.live_workers)
+        present = {state.labels.get(WORKER_LABEL, ""): state for state in await desk.runtime.containers(labels)}
+        for shift, life in ours:
+            state = present.get(life.worker_id)
+            if shift.life is life and (state is None or not state.running):
+                shift.lost(_cause(state))
+        lost = [record for record in records if record.id not in self._crew]
+        adopted = [await self._adopt(record, present.get(record.id), tasks) for record in lost]
         # The crew itself, not a copy of it: who comes meanwhile belongs to it, too.
-        orphans = await sweep(self._desk.runtime, self._desk.terms.installation, self._crew)
-        for record in await self._desk.database.read(workers.live_workers):
-            if record.id not in self._crew:
-                ended = partial(workers.end_worker, worker_id=record.id, reason="its host ended", now=self._desk.clock.time())
-                await self._desk.database.write(ended)
-        log.info("runtime.available", swept=len(orphans))
-        present = {state.id: state for state in await self._desk.runtime.containers(labels)}
-        for shift in self._crew.values():
-            container_id = shift.life.container_id if shift.life else None
-            if container_id and (container_id not in present or not present[container_id].running):
-                shift.lost(_cause(present.get(container_id)))
+        orphans = await sweep(desk.runtime, desk.terms.installation, self._crew, self._logs)
+        log.info("runtime.available", adopted=sum(adopted), swept=len(orphans))
+
+    async def _adopt(self, record: WorkerRecord, container: ContainerState | None, tasks: TaskGroup) -> bool:
+        """Go on with a worker that another host began. Where that cannot be, its claim ends, and its rows are done again."""
+        desk = self._desk
+        if container is not None and can_be_adopted(container):
+            adopt = partial(workers.adopt_worker, worker_id=record.id, container_id=container.id, now=desk.clock.time())
+            adoptions = await desk.database.write(adopt)
+            fresh = await self._shift_of(record.session_id)
+            fresh.reply_to = await self._home_of(fresh.session)
+            shift = self._shifts.get(record.session_id, fresh)
+            if adoptions is not None and shift.life is None:
+                shift.take(Life.adopted(desk, shift.session, shift.agent_group, record, container, adoptions))
+                if shift is fresh:
+                    self._go(shift, tasks)
+                return True
+        await survive("worker door", desk.doors().close(record.id))
+        ended = partial(workers.end_worker, worker_id=record.id, reason="its host ended", now=desk.clock.time())
+        await desk.database.write(ended)
+        return False
 
     async def _bury(self, ended: ContainerState) -> None:
         if shift := self._crew.get(ended.labels.get(WORKER_LABEL, "")):
             shift.lost(_cause(ended))
+        elif ended.id in {state.id for state in await self._desk.runtime.containers(ended.labels)}:
+            # A start that a dead host had begun, and that has come to nothing only now.
+            await discard(self._desk.runtime, ended, self._logs)
+
+    @property
+    def _logs(self) -> Path:
+        return self._desk.terms.home / "logs" / "workers"
 
 
 class AgentActions:

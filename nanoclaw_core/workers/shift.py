@@ -7,7 +7,6 @@ before they are sent, and acknowledged by the turn end that covers them.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,20 +16,21 @@ import structlog
 
 from nanoclaw_core.errors import ContainerFailed, NanoClawError
 from nanoclaw_core.mailbox import Mailbox, NewOutbound, OutstandingPush
-from nanoclaw_core.models import Address, AgentGroup, Event, Progress, Push, Row, Session, TurnEnd, Words
+from nanoclaw_core.models import Address, AgentGroup, Event, Progress, Row, Session, TurnEnd
 from nanoclaw_core.ports import WorkerLink
 from nanoclaw_core.store import sessions
 from nanoclaw_core.supervise import Pauses, clean_up, sleep_or
 from nanoclaw_core.workers import notices
+from nanoclaw_core.workers.crew import Crew
 from nanoclaw_core.workers.desk import Desk, Outage, Slots, Terms
 from nanoclaw_core.workers.life import Life
+from nanoclaw_core.workers.turns import last_words, push_of, rows_of_one_prompt, tokens
 
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3  # workers that may die on a message
 MAX_LIVES = 6  # workers that may take it at all: a message that takes the host along is not re-run for ever
 MAX_OUTSTANDING = 64
-_PROMPT_LIMIT = 120_000  # characters of rows in one prompt; what is beyond waits for the next
 
 
 class Shift:
@@ -56,6 +56,11 @@ class Shift:
         self._failures = 0
         self._pauses = Pauses(first=1.0, most=300.0)
         self.idle_since: float | None = None
+
+    def take(self, life: Life) -> None:
+        """Have this worker from now on."""
+        self.life, self._last_worker = life, life.worker_id
+        self._crew[life.worker_id] = self
 
     # --- signs ------------------------------------------------------------------------------------------------------------
 
@@ -109,7 +114,7 @@ class Shift:
             await self._say_unasked(end, mailbox)
             return
         covered = [self._outstanding[each] for each in end.covered if each in self._outstanding]
-        words = await self._words(end, covered)
+        words = await last_words(self._desk.dialogue, self.agent_group, end, covered, spoke=self._spoke)
         outcome = end.failure.kind.value if end.failure else "answered"
         answers = [NewOutbound(to=each.to, text=each.text) for each in words]
         if not await mailbox.end_turn(end, answers, outcome):
@@ -117,6 +122,8 @@ class Shift:
             return
         for each in covered:
             self._outstanding.pop(each.push.uuid, None)
+        if self.life:
+            await self.life.proved()
         self._failures, self._spoke = 0, False
         self._pauses.reset()
         if not self._outstanding:
@@ -148,50 +155,79 @@ class Shift:
             self._outstanding = {each.push.uuid: each for each in await mailbox.outstanding()}
             for each in self._outstanding.values():
                 self.reply_to = each.address  # an engine may take up its turn before it is pushed again
-            if not self._outstanding and not await mailbox.waiting(1):
+            if not self._outstanding and not await mailbox.waiting(1) and self.life is None:
                 return
-            if given_up := [row for each in self._outstanding.values() if each.attempts >= MAX_LIVES for row in each.rows]:
-                await self._fail(mailbox, given_up, notices.of_lost_worker(MAX_LIVES, "the host ended, too."))
+            if hopeless := self._hopeless:
+                await self._fail(mailbox, hopeless, notices.of_lost_worker(MAX_LIVES, "the host ended, too."))
+                if self.life:
+                    await self._part(self.life, "hosts died on it too often")
                 continue
             self.doing = "waiting for a place"
             try:
-                async with self._slots.worker():
-                    await self._live(mailbox)
+                async with self._slots.worker(is_there=self.life is not None):
+                    await self._live(mailbox, self.life or await self._new_life())
             except NanoClawError as error:
                 await self._bear(error, mailbox)
                 self.doing = f"waiting: {error}"
-                await self._outage.pause(self._desk.clock, self._pauses.next())  # which new messages do not cut short
+                if self.life is None:  # else it was adopted just now
+                    await self._outage.pause(self._desk.clock, self._pauses.next())  # which new messages do not cut short
 
-    async def _live(self, mailbox: Mailbox) -> None:
-        """One worker: start it, serve it, end it whatever happens."""
+    @property
+    def _hopeless(self) -> list[Row]:
+        """The rows that so many workers and hosts have died on that nobody shall try them again."""
+        adoptions = self.life.adoptions if self.life else 0
+        return [row for each in self._outstanding.values() if each.attempts + adoptions >= MAX_LIVES for row in each.rows]
+
+    async def _new_life(self) -> Life:
         self._outage.check()
         await self._desk.require_room()
-        self.idle_since, self._gives_way, self._link = None, False, None
-        self.doing = "starting"
-        life = self.life = Life.of(self._desk, self.session, self.agent_group, self._last_worker)
-        self._last_worker = life.worker_id
-        self._crew[life.worker_id] = self
-        reason = "the host stopped"
+        return Life.of(self._desk, self.session, self.agent_group, self._last_worker)
+
+    async def _live(self, mailbox: Mailbox, life: Life) -> None:
+        """One worker: start it or go on with it, serve it, and part with it whatever happens."""
+        self.idle_since, self._gives_way = None, False
+        self.take(life)
+        reason = "the host failed"
         try:
-            async with self._slots.start():
-                await life.begin(mailbox, resume=bool(self._outstanding))
-                while not self._is_linked:
-                    await self._next_sign(life)
+            await (self._go_on(life) if life.container_id else self._start(life, mailbox))
             await self._take_over(mailbox, life)
             await self._serve(life, mailbox)
             reason = "idle"
         except NanoClawError as error:
             reason = str(error)
             raise
+        except anyio.get_cancelled_exc_class():
+            reason = "" if self._outlives_us(life) else "the host stopped"
+            raise
         finally:
-            async with clean_up(self._desk.terms.stop_grace + 10):
-                await self._end(life, reason)
+            await self._part(life, reason)
+
+    async def _start(self, life: Life, mailbox: Mailbox) -> None:
+        self.doing = "starting"
+        async with self._slots.start():
+            await life.begin(mailbox, resume=bool(self._outstanding))
+            await self._linked(life)
+
+    async def _go_on(self, life: Life) -> None:
+        self.doing = "returning"
+        await life.go_on()
+        await self._linked(life)
+
+    async def _linked(self, life: Life) -> None:
+        while self._link is None:
+            await self._next_sign(life)
+
+    def _outlives_us(self, life: Life) -> bool:
+        """Whether the worker has something to do that the next host can take up, or nobody knows yet how its start ends."""
+        return life.is_placed and not life.ended and (bool(self._outstanding) or life.container_id is None)
 
     async def _take_over(self, mailbox: Mailbox, life: Life) -> None:
         """Count this worker among those that took what its predecessors left."""
-        await mailbox.begin_attempt(list(self._outstanding), life.worker_id)
-        taken = {uuid: replace(each, attempts=each.attempts + 1) for uuid, each in self._outstanding.items()}
-        self._outstanding = taken
+        left = [uuid for uuid, each in self._outstanding.items() if each.worker_id != life.worker_id]
+        await mailbox.begin_attempt(left, life.worker_id)
+        for uuid in left:
+            if each := self._outstanding.get(uuid):  # its end may have come meanwhile
+                self._outstanding[uuid] = replace(each, attempts=each.attempts + 1, worker_id=life.worker_id)
 
     async def _serve(self, life: Life, mailbox: Mailbox) -> None:
         """Push what waits; return when the worker has been idle for long enough, or others need its place."""
@@ -204,7 +240,7 @@ class Shift:
                 now = self._desk.clock.monotonic()
                 self.idle_since = now if self.idle_since is None else self.idle_since
                 is_over = now - self.idle_since >= self._desk.terms.idle_timeout
-                if is_over or self._gives_way or self._slots.waiting:
+                if is_over or self._gives_way or self._slots.is_short or self._crew.dismissed:
                     return
             await self._next_sign(life)
 
@@ -241,7 +277,10 @@ class Shift:
             for each in list(self._outstanding.values()):
                 self.reply_to = each.address
                 await self._link.push(each.push)
-        while self._takes_more and (rows := self._next(await mailbox.waiting())):
+        while self._takes_more and (waiting := await mailbox.waiting()):
+            reply_to = next((each.address for each in self._outstanding.values()), None)
+            if not (rows := rows_of_one_prompt(waiting, reply_to)):
+                return
             if not self._outstanding:
                 await self._desk.require_room()
             await self._push(mailbox, life, rows)
@@ -250,28 +289,12 @@ class Shift:
     def _takes_more(self) -> bool:
         """What a worker left is done first and alone: it may break this worker, too, and should break nothing else."""
         is_new = all(each.attempts == 1 for each in self._outstanding.values())
-        return is_new and len(self._outstanding) < MAX_OUTSTANDING
-
-    def _next(self, waiting: Sequence[Row]) -> list[Row]:
-        """What goes into the next prompt: rows of one address, that of the running turn if there is one, until it is full."""
-        if not waiting:
-            return []
-        reply_to = next((each.address for each in self._outstanding.values()), waiting[0].address)
-        rows: list[Row] = []
-        size = 0
-        for row in waiting:
-            if row.address != reply_to or (rows and size + len(row.text) > _PROMPT_LIMIT):
-                break
-            rows.append(row)
-            size += len(row.text)
-        return rows
+        return is_new and len(self._outstanding) < MAX_OUTSTANDING and not self._crew.dismissed
 
     async def _push(self, mailbox: Mailbox, life: Life, rows: Sequence[Row]) -> None:
-        ids = [row.id for row in rows]
         undelivered = await mailbox.untold()
-        text = await self._desk.dialogue.prompt(self.agent_group, rows, undelivered)
-        push = Push(uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, "nanoclaw:push:" + ",".join(ids))), text=text)
-        await mailbox.record_push(push, ids, life.worker_id, [each.seq for each in undelivered])
+        push = push_of(rows, await self._desk.dialogue.prompt(self.agent_group, rows, undelivered))
+        await mailbox.record_push(push, [row.id for row in rows], life.worker_id, [each.seq for each in undelivered])
         reply_to = self.reply_to = rows[0].address
         self._outstanding[push.uuid] = OutstandingPush(
             push=push, rows=tuple(rows), address=reply_to, attempts=1, worker_id=life.worker_id
@@ -280,12 +303,17 @@ class Shift:
         if self._link:
             await self._link.push(push)
 
-    async def _end(self, life: Life, reason: str) -> None:
+    async def _part(self, life: Life, reason: str) -> None:
+        """End the worker for `reason`. Without any it goes on, and what it says is stored for as long as its door is open."""
         self.doing = "ending"
-        if self._link:
-            await self._link.shutdown()
+        if not reason or self._desk.database.is_lost:
+            await life.leave()
+            return
+        async with clean_up():
+            if self._link:
+                await self._link.shutdown()
         await life.end(reason)
-        del self._crew[life.worker_id]
+        self._crew.leave(life.worker_id)
         self.life = self._link = None
 
     # --- when it fails ----------------------------------------------------------------------------------------------------
@@ -316,32 +344,9 @@ class Shift:
             notice = NewOutbound(to=rows[-1].address, text=notices.of_waiting(str(error)))
             await self.queue(mailbox, f"waiting-{rows[-1].id}-{type(error).__name__}", notice)
 
-    async def _words(self, end: TurnEnd, covered: Sequence[OutstandingPush]) -> list[Words]:
-        """What people are told at the end of a turn: the answer, or why there is none; never nothing."""
-        if not covered:
-            return []
-        reply_to = covered[-1].address
-        if end.failure:
-            return [Words(to=reply_to, text=notices.of_failure(end.failure))]
-        words = await self._desk.dialogue.answers(self.agent_group, reply_to, end.text)
-        if not self._spoke and all(each.to != reply_to for each in words):
-            words.append(Words(to=reply_to, text=notices.NO_ANSWER))
-        return words
-
     def _report_turn(self, end: TurnEnd, outcome: str) -> None:
         if end.failure:  # its detail is for the chat: a provider may repeat there what people wrote
             kind, status = end.failure.kind.value, end.failure.status
             log.warning("turn.failed", session=self.session.id, agent=self.agent_group.name, kind=kind, status=status)
-        data = {
-            "agent": self.agent_group.name,
-            "session": self.session.id,
-            "outcome": outcome,
-            "input_tokens": end.usage.input_tokens,
-            "output_tokens": end.usage.output_tokens,
-            "model_calls": end.usage.model_calls,
-        }
+        data = {"agent": self.agent_group.name, "session": self.session.id, "outcome": outcome, **tokens(end.usage)}
         self._desk.tell(Event(name="turn.ended", at=self._desk.clock.time(), data=data))
-
-
-Crew = dict[str, Shift]
-"""The shifts that have a worker, by its id."""

@@ -361,12 +361,14 @@ async def test_a_missing_image_is_named(runtime: DockerRuntime) -> None:
         await runtime.start(spec, b"")
 
 
-async def test_a_sweep_ends_our_orphans_and_leaves_everybody_elses(start: Start, runtime: DockerRuntime) -> None:
+async def test_a_sweep_ends_our_orphans_and_leaves_everybody_elses(
+    start: Start, runtime: DockerRuntime, tmp_path: Path
+) -> None:
     ours, theirs = uuid.uuid4().hex, uuid.uuid4().hex
     known = await start("sleep", "60", more_labels={INSTALLATION_LABEL: ours, WORKER_LABEL: "w1"})
     orphan = await start("sleep", "60", more_labels={INSTALLATION_LABEL: ours, WORKER_LABEL: "w2"})
     other = await start("sleep", "60", more_labels={INSTALLATION_LABEL: theirs, WORKER_LABEL: "w3"})
-    assert [state.id for state in await sweep(runtime, ours, {"w1"}, grace=0)] == [orphan]
+    assert [state.id for state in await sweep(runtime, ours, {"w1"}, tmp_path, grace=0)] == [orphan]
     left = [state.id for name in (ours, theirs) for state in await runtime.containers({INSTALLATION_LABEL: name})]
     assert left == [known, other]
 

@@ -41,20 +41,26 @@ async def test_only_the_newest_logs_stay(tmp_path: Path) -> None:
     assert left == {"new.log", *(f"old-{age}.log" for age in range(KEPT_FILES - 1))}
 
 
-async def test_a_sweep_takes_the_containers_whose_worker_nobody_knows() -> None:
+async def test_a_sweep_takes_the_containers_whose_worker_nobody_knows(tmp_path: Path) -> None:
     runtime = ListedRuntime(listed=[container("mine"), container("lost"), container("dead", running=False)])
-    swept = await sweep(runtime, "home-1", {"mine"})
+    swept = await sweep(runtime, "home-1", {"mine"}, tmp_path)
     assert [state.name for state in swept] == ["lost", "dead"]
     assert runtime.removed == ["id-lost", "id-dead"]
 
 
-async def test_a_sweep_stops_only_what_runs() -> None:
+async def test_the_last_words_of_what_is_swept_are_kept(tmp_path: Path) -> None:
+    runtime = ListedRuntime(listed=[container("lost")], written=b"the last words")
+    await sweep(runtime, "home-1", (), tmp_path)
+    assert (tmp_path / "lost.log").read_bytes() == b"the last words"
+
+
+async def test_a_sweep_stops_only_what_runs(tmp_path: Path) -> None:
     runtime = ListedRuntime(listed=[container("lost"), container("dead", running=False)])
-    await sweep(runtime, "home-1", ())
+    await sweep(runtime, "home-1", (), tmp_path)
     assert runtime.stopped == ["id-lost"]
 
 
-async def test_a_sweep_leaves_other_installations_alone() -> None:
+async def test_a_sweep_leaves_other_installations_alone(tmp_path: Path) -> None:
     runtime = ListedRuntime(listed=[container("theirs", installation="home-2")])
-    await sweep(runtime, "home-1", ())
+    await sweep(runtime, "home-1", (), tmp_path)
     assert runtime.removed == []

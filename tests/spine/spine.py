@@ -18,9 +18,11 @@ from typing import Any
 import anyio
 import pytest
 
+from nanoclaw_core.errors import HostNotRunning
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import BUILTINS, Host, open_host
 from nanoclaw_core.models import AgentGroup, ContainerSpec, ContainerState, EngageMode, MessagingGroup
+from nanoclaw_core.ports import Action
 from nanoclaw_core.sandbox.spec import WORKER_LABEL
 from nanoclaw_core.settings import Settings, load
 from nanoclaw_core.store import agents, chats
@@ -33,10 +35,11 @@ _PLATFORM = "nanoclaw_spine_platform"
 
 
 class Containers(FakeRuntime):
-    """The fake runtime, with a record of what each worker was launched with, and of each image that was asked for."""
+    """The fake runtime, with a record of what each worker was launched with; `is_deserted` while its host is being killed."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_deserted = False
         self.images.add(BASE_IMAGE)
         self.documents: list[dict[str, Any]] = []  # Any: the engine's options
         self._started = anyio.Event()
@@ -48,11 +51,22 @@ class Containers(FakeRuntime):
         self._started = anyio.Event()
         return container_id
 
+    async def stop(self, container_id: str, grace: float) -> None:
+        if not self.is_deserted:
+            await super().stop(container_id, grace)
+
+    async def remove(self, container_id: str) -> None:
+        if not self.is_deserted:
+            await super().remove(container_id)
+
     async def started(self, count: int) -> dict[str, Any]:
         """Wait until that many workers were started; return the launch document of the last of these."""
         while len(self.documents) < count:
             await self._started.wait()
         return self.documents[count - 1]
+
+    async def dead(self) -> list[ContainerState]:
+        return [container for container in await self.containers({}) if not container.running]
 
     async def living(self) -> list[ContainerState]:
         return [container for container in await self.containers({}) if container.running]
@@ -76,6 +90,7 @@ class Spine:
     clock: FakeClock = field(default_factory=FakeClock)
     chat: FakeChannel = field(default_factory=FakeChannel)
     variables: dict[str, str] = field(default_factory=dict)
+    actions: list[Action[Any]] = field(default_factory=list)  # Any: each action has parameters of its own
 
     def settings(self, **changes: Any) -> Settings:  # Any: as diverse as the settings
         environment = {"NANOCLAW_HOME": str(self.home), "NANOCLAW_REFUSE_REAL_MODELS": "1", **self.variables}
@@ -86,7 +101,7 @@ class Spine:
         """A host that does not run yet, and for a minute at most."""
         if not (database := self.home / "nanoclaw.db").exists():
             shutil.copy(_template(), database)
-        _offer(self.chat)
+        _offer(self.chat, self.actions)
         settings = self.settings(**changes)
         builtins = (*BUILTINS, _PLATFORM)
         with anyio.fail_after(60):
@@ -101,6 +116,21 @@ class Spine:
             await tasks.start(host.run)
             yield host
             tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def killed_host(self, **changes: Any) -> AsyncIterator[Host]:
+        """A host that is killed at the end of the block: its sockets break, nothing is tidied up, its workers go on."""
+        async with self.built(**changes) as host, anyio.create_task_group() as tasks:
+            await tasks.start(host.run)
+            try:
+                yield host
+            finally:
+                self.runtime.is_deserted = True
+                host.database.write = _unheard  # type: ignore[method-assign,assignment]  # for the rest of its life
+                for door in list(host.gateway._doors.values()):
+                    await host.gateway._shut(door)
+                tasks.cancel_scope.cancel()
+        self.runtime.is_deserted = False
 
     @asynccontextmanager
     async def no_pauses(self, host: Host) -> AsyncIterator[None]:
@@ -131,6 +161,10 @@ class Spine:
         """The files below the home in whose bytes `needle` is found."""
         files = (path for path in self.home.rglob("*") if path.is_file() and not path.is_socket())
         return [path.relative_to(self.home) for path in files if needle.encode() in path.read_bytes()]
+
+
+async def _unheard(*_: object) -> Any:  # Any: nobody gets an answer
+    raise HostNotRunning(Path())
 
 
 def wire(
@@ -182,10 +216,11 @@ def is_pausing(host: Host) -> bool:
     return any(state.startswith("waiting: ") for state in doing(host))
 
 
-def _offer(channel: FakeChannel) -> None:
-    """A module that offers `channel` through the hooks, as any plugin does."""
+def _offer(channel: FakeChannel, actions: list[Action[Any]]) -> None:
+    """A module that offers them through the hooks, as any plugin does."""
     platform: Any = ModuleType(_PLATFORM)
     platform.nanoclaw_channels = hookimpl(lambda: [channel.factory()])
+    platform.nanoclaw_actions = hookimpl(lambda: actions)
     sys.modules[_PLATFORM] = platform
 
 

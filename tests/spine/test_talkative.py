@@ -1,4 +1,4 @@
-"""Agents that speak unasked, or without end, and messages that take the host along."""
+"""Agents that speak unasked, or without end."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nanoclaw_core.errors import TryLater
 from nanoclaw_core.models import TurnEnd
 from nanoclaw_core.store import sessions
 from nanoclaw_core.testing import Reply, ScriptedModel
-from nanoclaw_core.workers import pool, shift
-from tests.spine.spine import Spine, until
+from nanoclaw_core.workers import pool
+from tests.spine.spine import Spine
 
 
 async def test_words_that_nobody_asked_for_go_to_the_chat_that_was_answered_last_and_once(spine: Spine) -> None:
@@ -65,20 +65,3 @@ async def test_an_agent_that_is_not_heard_is_stopped_from_filling_the_disk(
         due = await (await host.mailboxes.open(session)).due()
         assert [row.text for row in due if row.to.chat == "chat-2"] == ["message 0", "message 1"]
     assert "2 messages of yours have not been delivered" in str(model.calls[-1].json)
-
-
-async def test_a_message_that_takes_the_host_along_every_time_is_given_up(
-    spine: Spine, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shift, "MAX_LIVES", 3)
-    for life in range(3):
-        model.script(Reply.hang())
-        async with spine.host():
-            if life == 0:
-                await spine.chat.say("boom")
-            await until(lambda: len(model.calls) > life)  # noqa: B023  # awaited at once
-    async with spine.host():
-        (notice,) = await spine.texts(1)
-        assert "broke 3 times" in notice
-        await spine.chat.say("and now?")
-        assert "and now?" in (await spine.texts(2))[1]

@@ -180,8 +180,22 @@ async def test_a_live_worker_is_remembered_with_everything_that_finds_it_again(d
             started_at=2.0,
             ended_at=None,
             reason=None,
+            adoptions=0,
         )
     ]
+
+
+async def test_adoptions_are_counted_until_the_worker_has_proved_itself(db: Database) -> None:
+    session = await db.write(make_session)
+    await db.write(partial(claim, worker_id="w1", session_id=session.id))
+    adopt = partial(workers.adopt_worker, worker_id="w1", container_id="c1", now=2.0)
+    assert [await db.write(adopt) for _ in range(2)] == [1, 2]
+    (record,) = await db.read(workers.live_workers)
+    assert (record.container_id, record.started_at) == ("c1", 2.0)
+    await db.write(partial(workers.forget_adoptions, worker_id="w1"))
+    assert await db.write(adopt) == 1
+    await db.write(partial(workers.end_worker, worker_id="w1", reason="idle", now=3.0))
+    assert await db.write(adopt) is None
 
 
 # --- the installation ---

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, create_engine, inspect
 
 from nanoclaw_core import __version__
 from nanoclaw_core.errors import DatabaseTooNew
-from nanoclaw_core.store import installation, migrate
+from nanoclaw_core.store import installation, migrate, workers
 from nanoclaw_core.store.database import open_database
 from nanoclaw_core.store.tables import metadata
 
@@ -120,7 +121,7 @@ def due(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
                 if fails:
                     raise RuntimeError("half way")
 
-        monkeypatch.setattr(migrate, "HEAD", "0002")
+        monkeypatch.setattr(migrate, "HEAD", "a later one")
         monkeypatch.setattr(migrate, "_upgrade", upgrade)
 
     return prepare
@@ -130,11 +131,12 @@ async def test_an_older_database_is_copied_before_it_changes(tmp_path: Path, due
     async with open_database(tmp_path / "n.db", backups=tmp_path / "backups") as db:
         identity = await db.write(installation.installation_id)
     assert not (tmp_path / "backups").exists()  # there was nothing to be copied
+    before = migrate.HEAD
     due(False)
     async with open_database(tmp_path / "n.db", backups=tmp_path / "backups"):
         pass
     (copy,) = (tmp_path / "backups").iterdir()
-    assert copy.name.startswith("nanoclaw-0001-")
+    assert copy.name.startswith(f"nanoclaw-{before}-")
     with closing(sqlite3.connect(copy)) as connection:
         query = "SELECT value FROM installation WHERE key = 'id'"
         assert connection.execute(query).fetchall() == [(identity,)]
@@ -164,12 +166,13 @@ async def test_the_copy_just_made_is_kept_although_the_clock_was_set_back(tmp_pa
         path = tmp_path / "backups" / f"nanoclaw-0000-{number}.db"
         path.touch()
         os.utime(path, (4e9 + number, 4e9 + number))
+    before = migrate.HEAD
     due(False)
     async with open_database(tmp_path / "n.db", backups=tmp_path / "backups"):
         pass
     names = sorted(path.name for path in (tmp_path / "backups").iterdir())
     assert names[:4] == [f"nanoclaw-0000-{number}.db" for number in range(2, 6)]
-    assert names[4].startswith("nanoclaw-0001-")
+    assert names[4].startswith(f"nanoclaw-{before}-")
 
 
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path, due: Callable[[bool], None]) -> None:
@@ -182,3 +185,21 @@ async def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Pa
     engine = create_engine(f"sqlite:///{tmp_path}/n.db")
     assert not inspect(engine).has_table("half")
     engine.dispose()
+
+
+async def test_a_worker_of_the_first_schema_was_never_adopted(tmp_path: Path) -> None:
+    path = tmp_path / "n.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0001")
+        for statement in (
+            "INSERT INTO agent_groups VALUES ('a', 'Andy', 'andy', 1, NULL, 1.0)",
+            "INSERT INTO messaging_groups VALUES ('m', 'fake', '', '1', '', 0, 1.0)",
+            "INSERT INTO sessions VALUES ('s', 'a', 'm', NULL, 'sessions/andy/s', 0, 0, 1.0)",
+            "INSERT INTO workers VALUES ('w1', 's', 'h', 'i', 'c1', 1.0, 2.0, NULL, NULL)",
+        ):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    async with open_database(path, backups=None) as db:
+        (worker,) = await db.read(workers.live_workers)
+    assert (worker.id, worker.adoptions) == ("w1", 0)

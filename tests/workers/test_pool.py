@@ -221,5 +221,6 @@ async def test_no_worker_is_started_on_a_full_disk_and_its_chat_is_told_once(cre
     assert "3 MiB left" in notice
     assert crew.runtime.specs == []
     crew.full_disk = None
+    await crew.house.clock.asleep()
     await crew.house.clock.advance(8)
     await crew.worker()

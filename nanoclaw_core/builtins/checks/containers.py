@@ -94,5 +94,5 @@ async def _containers(context: CheckContext, runtime: Runtime) -> CheckResult | 
 
 async def _sweep(context: CheckContext, runtime: Runtime, known: Overview) -> str:
     with own_home(context.home):  # no host starts a worker meanwhile
-        swept = await sweep(runtime, known.installation, known.live_workers)
+        swept = await sweep(runtime, known.installation, known.live_workers, context.home / "logs" / "workers")
     return f"removed {len(swept)} containers of workers that are no more"
