@@ -79,6 +79,7 @@ def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path)
         home=home,
         clock=SystemClock(),
         wake=lambda _session: None,
+        stop=lambda _session: None,
         say=say,
         tell=found.tell,
     )

@@ -14,7 +14,7 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from nanoclaw_core import __version__
+from nanoclaw_core import __version__, memory
 from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
 from nanoclaw_core.delivery.queue import Delivery
@@ -50,6 +50,7 @@ BUILTINS = tuple(
 )
 _MIB = 1024 * 1024
 _WORKER_TMP = 512 * _MIB
+_SPARE_MEMORY = 256 * _MIB  # that other programs of the machine are left
 
 
 @asynccontextmanager
@@ -111,6 +112,7 @@ class Host:
             home=settings.home,
             clock=clock,
             wake=self.pool.wake,
+            stop=self.pool.stop,
             say=self.delivery.say,
             tell=plugins.tell,
         )
@@ -131,6 +133,7 @@ class Host:
             clock=self.clock,
             image=self.ensure_image,
             require_room=DiskGuard(home=self.settings.home, least=self.settings.min_free_disk).check,
+            has_room=partial(memory.has_room, spare=_SPARE_MEMORY),
             deliver=self.delivery.wake,
             say=self.delivery.say,
             typing=self.delivery.typing,
@@ -247,6 +250,7 @@ def terms(settings: Settings, installation: str) -> Terms:
             tmp=_WORKER_TMP,
         ),
         max_turns=settings.max_turns,
+        max_memory=settings.max_memory * _MIB or memory.total_bytes() // 2,
         start_timeout=settings.start_timeout,
         idle_timeout=settings.idle_timeout,
         starts_at_once=(os.cpu_count() or 1) + 1,

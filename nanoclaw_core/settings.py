@@ -115,7 +115,10 @@ class Settings:
     engine: str = _setting("NANOCLAW_ENGINE", _NAME, "claude", "agent harness inside the workers")
     base_image: str = _setting("NANOCLAW_BASE_IMAGE", _IMAGE, "debian:bookworm-slim", "what the worker image is built on")
     ca_bundle: Path | None = _setting("NANOCLAW_CA_BUNDLE", _FILE, None, "certificates for downloads while the image is built")
-    max_turns: int = _setting("NANOCLAW_MAX_TURNS", _whole(1, 64), 5, "workers at the same time")
+    max_turns: int = _setting("NANOCLAW_MAX_TURNS", _whole(1, 64), 5, "workers that work at the same time")
+    max_memory: int = _setting(
+        "NANOCLAW_MAX_MEMORY", _whole(0, 16777216), 0, "memory in MiB of all workers together; 0 for half of the machine's"
+    )
     idle_timeout: float = _setting(
         "NANOCLAW_IDLE_TIMEOUT", _number(1, 86400, " of seconds"), 900.0, "how long a worker waits for the next message"
     )

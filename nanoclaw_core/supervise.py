@@ -169,17 +169,21 @@ async def survive(
     return None
 
 
+async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Await all of them at once until one returns; the others are cancelled."""
+    async with anyio.create_task_group() as all_of_them:
+
+        async def wait_for(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            all_of_them.cancel_scope.cancel()
+
+        for wait in waits:
+            all_of_them.start_soon(wait_for, wait)
+
+
 async def sleep_or(clock: Clock, seconds: float, event: anyio.Event) -> bool:
     """Sleep for `seconds`, or until `event`; return whether it was the event."""
-    async with anyio.create_task_group() as both:
-
-        async def sleep() -> None:
-            await clock.sleep(seconds)
-            both.cancel_scope.cancel()
-
-        both.start_soon(sleep)
-        await event.wait()
-        both.cancel_scope.cancel()
+    await first_of(lambda: clock.sleep(seconds), event.wait)
     return event.is_set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from nanoclaw_core.testing.guards import refuse_real_models
 
@@ -20,6 +21,13 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def guards(nanoclaw_environment_guard: None, nanoclaw_network_guard: None, nanoclaw_loop_guard: None) -> None:
     """No test leaves this machine, changes the environment for the next one, or blocks the event loop."""
+
+
+@pytest.fixture(autouse=True)
+def logs_as_ever() -> Iterator[None]:
+    """What a command of the command line did to the log ends with its test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,10 +28,10 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "errors markdown models",
+    "commands errors markdown models",
     "ports",
     "hookspecs",
-    "disk home settings store supervise upstream installed",
+    "disk home memory settings store supervise upstream installed",
     "journal mailbox sandbox first_start",
     "gateway routing workers delivery",
     "builtins plugins",

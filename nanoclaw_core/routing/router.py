@@ -14,6 +14,7 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
+from nanoclaw_core.commands import is_stop
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
 from nanoclaw_core.mailbox import Mailboxes, NewRow
@@ -48,7 +49,11 @@ class _Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """One task that routes in the order of acceptance; `wake` tells the workers, `tell` the plugins, `say` the chat."""
+    """One task that routes in the order of acceptance.
+
+    `wake` tells the workers that there is something to do, and `stop` that somebody wrote `/stop`; `tell` tells the plugins,
+    `say` the chat.
+    """
 
     database: Database
     journal: Journal
@@ -56,6 +61,7 @@ class Router:
     home: Path
     clock: Clock
     wake: Wake
+    stop: Wake
     say: Callable[[Address, str], Awaitable[None]]
     tell: Callable[[Event], None]
 
@@ -126,7 +132,8 @@ class Router:
     async def _add(self, session: Session, entries: Sequence[JournalEntry]) -> None:
         mailbox = await self.mailboxes.open(session)
         await mailbox.add_rows([await self._row(session, entry) for entry in entries])
-        self.wake(session.id)
+        tell = self.stop if any(is_stop(entry.message.text) for entry in entries) else self.wake
+        tell(session.id)
 
     async def _report(self, heard: _Heard) -> None:
         address = heard.entry.message.address

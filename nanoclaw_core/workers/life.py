@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
+import structlog
 from anyio import to_thread
 
-from nanoclaw_core.errors import ContainerFailed
+from nanoclaw_core.errors import ContainerFailed, RuntimeUnavailable
 from nanoclaw_core.mailbox import Mailbox
 from nanoclaw_core.models import AgentGroup, ContainerState, Event, Session, WorkerIdentity
-from nanoclaw_core.ports import PausingRuntime
+from nanoclaw_core.ports import MeasuringRuntime, PausingRuntime
 from nanoclaw_core.sandbox.orphans import discard
 from nanoclaw_core.sandbox.spec import PROTOCOL_LABEL, SUPPORTED, WorkerPlace, container_name, prepare_folder, worker_spec
 from nanoclaw_core.store import workers
@@ -24,6 +25,8 @@ from nanoclaw_core.store.workers import WorkerRecord
 from nanoclaw_core.supervise import clean_up, survive
 from nanoclaw_core.workers.desk import Desk
 from nanoclaw_core.workers.launch import first_conversation, launch_document, new_identity
+
+log = structlog.get_logger()
 
 _SPOKEN: Final = frozenset(map(str, SUPPORTED))
 
@@ -33,7 +36,8 @@ class Life:
     """A worker between its claim and its end; `after` is the session's worker before it.
 
     `ended` is set from outside when its container dies or it must be given up. `is_placed` is whether the runtime was asked for
-    a container; `adoptions` counts the hosts that died on this worker since it last finished a turn.
+    a container; `has_background` whether its agent left something running there; `adoptions` counts the hosts that died on this
+    worker since it last finished a turn.
     """
 
     desk: Desk
@@ -45,9 +49,11 @@ class Life:
     container_id: str | None = None
     is_placed: bool = False
     is_paused: bool = False
+    has_background: bool = False
     adoptions: int = 0
     ended: str = ""
     last_sign: float = 0.0
+    _pauses: bool = True
 
     @classmethod
     def of(cls, desk: Desk, session: Session, agent_group: AgentGroup, after: str | None = None) -> Self:
@@ -131,11 +137,48 @@ class Life:
         """Open the door in the folder that the container has mounted: its runner is knocking there."""
         desk = self.desk
         await desk.doors().open(self.identity)
-        if self.is_paused and self.container_id and isinstance(desk.runtime, PausingRuntime):
-            await desk.runtime.resume(self.container_id)
-            self.is_paused = False
+        await self.wake()
         self.alive(desk.clock.monotonic())
         self._tell("worker.adopted")
+
+    # --- while it rests ---------------------------------------------------------------------------------------------------
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether it could be frozen now: nothing goes on in it, and the runtime knows how."""
+        return self._pauses and not self.is_paused and not self.has_background and isinstance(self.desk.runtime, PausingRuntime)
+
+    async def pause(self) -> bool:
+        """Freeze it, so that it uses no core; False where that cannot be, which is not tried again before it has worked."""
+        assert isinstance(self.desk.runtime, PausingRuntime)  # noqa: S101  # see `can_pause`
+        self.is_paused = True  # also when this is cut off: to wake one that is awake is harmless
+        try:
+            await self.desk.runtime.pause(self._container)
+        except (ContainerFailed, RuntimeUnavailable) as error:
+            self._pauses = self.is_paused = False
+            log.warning("worker.not_paused", worker=self.worker_id, reason=str(error))
+        return self.is_paused
+
+    async def wake(self) -> None:
+        """Let it go on."""
+        self._pauses = True
+        if self.is_paused and isinstance(self.desk.runtime, PausingRuntime):
+            await self.desk.runtime.resume(self._container)
+            self.is_paused = False
+
+    async def memory(self) -> int | None:
+        """The bytes that it holds; None where the runtime does not tell."""
+        if not isinstance(self.desk.runtime, MeasuringRuntime):
+            return None
+        try:
+            return await self.desk.runtime.memory(self._container)
+        except RuntimeUnavailable:
+            return None
+
+    @property
+    def _container(self) -> str:
+        assert self.container_id is not None  # noqa: S101  # only what was started rests
+        return self.container_id
 
     async def proved(self) -> None:
         """It finished a turn: that its hosts died before is no sign against it."""

@@ -20,6 +20,7 @@ _MODEL = {
 
 NO_ANSWER = "(The agent has finished without an answer.)"
 STOPPED = "(Stopped.)"
+NOTHING_RUNS = "(Nothing is running.)"
 
 
 def of_failure(failure: Failure) -> str:

@@ -21,15 +21,17 @@ from nanoclaw_core.store import agents, chats, sessions, workers
 from nanoclaw_core.store.workers import WorkerRecord
 from nanoclaw_core.supervise import Callers, Pauses, survive
 from nanoclaw_core.workers import notices
-from nanoclaw_core.workers.crew import Crew
-from nanoclaw_core.workers.desk import Desk, Outage, Slots
+from nanoclaw_core.workers.desk import Desk, Outage
 from nanoclaw_core.workers.life import Life, can_be_adopted
 from nanoclaw_core.workers.shift import Shift
+from nanoclaw_core.workers.slots import Slots
 
 log = structlog.get_logger()
 
 #: What one session may have on its way to people: an agent that talks to an empty room must not fill the disk.
 MAX_UNDELIVERED = 100
+#: Bytes that a worker is taken to hold until it was measured at rest: Claude Code takes 110 to 150 MiB, its commands the rest.
+TYPICAL_MEMORY = 256 * 1024 * 1024
 
 
 class Pool:
@@ -38,8 +40,15 @@ class Pool:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._shifts: dict[str, Shift] = {}
-        self._crew = Crew()
-        self._slots = Slots(desk.terms.max_turns, desk.terms.starts_at_once, self._make_room)
+        self._crew: dict[str, Shift] = {}
+        self._slots = Slots(
+            turns=desk.terms.max_turns,
+            starting=desk.terms.starts_at_once,
+            memory=desk.terms.max_memory,
+            typical=TYPICAL_MEMORY,
+            make_room=self._make_room,
+            has_room=desk.has_room,
+        )
         self._outage = Outage(runtime=desk.terms.runtime)
         self._callers = Callers()
 
@@ -49,6 +58,13 @@ class Pool:
         """A row waits in this session."""
         if shift := self._shifts.get(session_id):
             shift.ring()
+        else:
+            self._callers.ask(session_id)
+
+    def stop(self, session_id: str) -> None:
+        """A row with `/stop` waits in this session: it does not wait for its turn."""
+        if shift := self._shifts.get(session_id):
+            shift.stop()
         else:
             self._callers.ask(session_id)
 
@@ -162,11 +178,12 @@ class Pool:
         chat = await self._desk.database.read(read_chat)
         return Address(channel=chat.channel, account=chat.account, chat=chat.chat, thread=session.thread)
 
-    def _make_room(self) -> None:
-        """Ask the worker that has been idle for longest to give way."""
-        free = [shift for shift in self._crew.values() if shift.is_free]
-        if free:
-            min(free, key=lambda shift: shift.idle_since or 0.0).give_way()
+    def _make_room(self, count: int) -> None:
+        """Have so many of those that rest end: first who has rested longest, last who left something running."""
+        leaving = sum(shift.is_leaving for shift in self._crew.values())
+        free = sorted((shift for shift in self._crew.values() if shift.is_free), key=lambda shift: shift.rank_of_rest)
+        for shift in free[: max(0, count - leaving)]:
+            shift.give_way()
 
     # --- containers that end ----------------------------------------------------------------------------------------------
 
@@ -211,7 +228,7 @@ class Pool:
             adopt = partial(workers.adopt_worker, worker_id=record.id, container_id=container.id, now=desk.clock.time())
             adoptions = await desk.database.write(adopt)
             fresh = await self._shift_of(record.session_id)
-            fresh.reply_to = await self._home_of(fresh.session)
+            fresh.exchange.reply_to = await self._home_of(fresh.session)
             shift = self._shifts.get(record.session_id, fresh)
             if adoptions is not None and shift.life is None:
                 shift.take(Life.adopted(desk, shift.session, shift.agent_group, record, container, adoptions))
@@ -248,9 +265,9 @@ class AgentActions:
         visible = self._desk.dialogue.visible(text)
         if not visible:
             raise ActionRefused("There is nothing to send: the text is empty, or all of it is internal.")
-        if self._shift is None or (to is None and self._shift.reply_to is None):
+        if self._shift is None or (to is None and self._shift.exchange.reply_to is None):
             raise ActionRefused("No chat is being answered: name a destination with `to`.")
-        here = self._shift.reply_to
+        here = self._shift.exchange.reply_to
         address = here if to is None else await self._desk.dialogue.find(self._identity.agent_group, to)
         assert address is not None  # noqa: S101  # one of the two is there, see above
         if here is not None and replace(address, thread=here.thread) == here:
@@ -260,8 +277,8 @@ class AgentActions:
             raise ActionRefused(
                 f"{MAX_UNDELIVERED} messages of yours have not been delivered yet. Wait until people read them."
             )
-        await self._shift.queue(mailbox, f"call-{self._key}", NewOutbound(to=address, text=visible))
-        self._shift.spoke(address)  # also when an earlier worker was cut after the same call
+        await self._shift.exchange.queue(f"call-{self._key}", NewOutbound(to=address, text=visible))
+        self._shift.exchange.spoke(address)  # also when an earlier worker was cut after the same call
         return to or "this chat"
 
 

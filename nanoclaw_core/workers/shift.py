@@ -1,61 +1,57 @@
-"""A shift: everything that workers do for one session, from its first waiting row until nothing waits and the last one is idle.
+"""A shift: everything that workers do for one session, from its first waiting row until the last one has rested.
 
 A shift is one task. Others only leave it signs (a row came, a turn ended, the container died) and ring its bell; the task
-looks at what has become of the session and does what is next. What must survive a crash is in the mailbox: pushes are recorded
-before they are sent, and acknowledged by the turn end that covers them.
+looks at what has become of the session and does what is next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import anyio
 import structlog
 
 from nanoclaw_core.errors import ContainerFailed, NanoClawError
-from nanoclaw_core.mailbox import Mailbox, NewOutbound, OutstandingPush
-from nanoclaw_core.models import Address, AgentGroup, Event, Progress, Row, Session, TurnEnd
+from nanoclaw_core.models import AgentGroup, Progress, Session, TurnEnd
 from nanoclaw_core.ports import WorkerLink
-from nanoclaw_core.store import sessions
-from nanoclaw_core.supervise import Pauses, clean_up, sleep_or
-from nanoclaw_core.workers import notices
-from nanoclaw_core.workers.crew import Crew
-from nanoclaw_core.workers.desk import Desk, Outage, Slots, Terms
+from nanoclaw_core.supervise import Pauses, clean_up, first_of, sleep_or
+from nanoclaw_core.workers.desk import Desk, Outage
+from nanoclaw_core.workers.exchange import Exchange
 from nanoclaw_core.workers.life import Life
-from nanoclaw_core.workers.turns import last_words, push_of, rows_of_one_prompt, tokens
+from nanoclaw_core.workers.slots import Place, Slots
 
 log = structlog.get_logger()
 
-MAX_ATTEMPTS = 3  # workers that may die on a message
-MAX_LIVES = 6  # workers that may take it at all: a message that takes the host along is not re-run for ever
-MAX_OUTSTANDING = 64
+STOP_PATIENCE = 0.8  # seconds that an engine has to stop when a person says so
+
+
+class CalledOff(Exception):
+    """A person wrote `/stop`: what the session waits for is not wanted any more."""
 
 
 class Shift:
     """The task `run` and the signs that others leave for it. While it has a worker, it stands in `crew` under its id."""
 
-    def __init__(self, desk: Desk, slots: Slots, outage: Outage, crew: Crew, session: Session, agent_group: AgentGroup) -> None:
+    def __init__(
+        self, desk: Desk, slots: Slots, outage: Outage, crew: dict[str, Shift], session: Session, agent_group: AgentGroup
+    ) -> None:
         self.session = session
         self.agent_group = agent_group
+        self.exchange = Exchange(desk, session, agent_group)
         self.life: Life | None = None
         self.doing = "waiting for a place"
-        self.reply_to: Address | None = None
+        self.idle_since: float | None = None
         self._desk = desk
         self._slots = slots
         self._outage = outage
         self._crew = crew
-        self._outstanding: dict[str, OutstandingPush] = {}
         self._bell = anyio.Event()
+        self._stop = anyio.Event()
         self._link: WorkerLink | None = None
         self._last_worker: str | None = None
         self._must_repeat = False
         self._gives_way = False
-        self._spoke = False
-        self._failures = 0
         self._pauses = Pauses(first=1.0, most=300.0)
-        self.idle_since: float | None = None
 
     def take(self, life: Life) -> None:
         """Have this worker from now on."""
@@ -68,6 +64,11 @@ class Shift:
         """Something has changed: look."""
         self._bell.set()
 
+    def stop(self) -> None:
+        """A person wants that nothing more is done; what that means stands in the mailbox."""
+        self._stop.set()
+        self.ring()
+
     @property
     def was_rung(self) -> bool:
         """Whether something has changed since the task last looked."""
@@ -75,11 +76,21 @@ class Shift:
 
     @property
     def is_free(self) -> bool:
-        """Whether its worker is idle and was not asked yet to give way."""
-        return self.doing == "idle" and not self._gives_way
+        """Whether its worker rests and was not asked yet to give way."""
+        return self.idle_since is not None and not self._gives_way
+
+    @property
+    def rank_of_rest(self) -> tuple[bool, float]:
+        """Who of those that are free ends first: the least of these."""
+        return bool(self.life and self.life.has_background), self.idle_since or 0.0
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether its worker was asked to give way and is still there."""
+        return self._gives_way and self.life is not None
 
     def give_way(self) -> None:
-        """Others wait for a place: end at the next idle moment."""
+        """Others need the memory: end as soon as nothing waits any more."""
         self._gives_way = True
         self.ring()
 
@@ -100,112 +111,103 @@ class Shift:
     async def progressed(self, progress: Progress) -> None:
         if self.life:
             self.life.alive(self._desk.clock.monotonic())
-        if progress.note and self.reply_to and self._outstanding:
-            await self._desk.typing(self.reply_to, progress)
-
-    def spoke(self, to: Address) -> None:
-        """The agent sent something before the end of its turn."""
-        self._spoke = self._spoke or to == self.reply_to
+            self._set_background(self.life, progress.background)
+        if progress.note and self.exchange.reply_to and self.exchange.open:
+            await self._desk.typing(self.exchange.reply_to, progress)
 
     async def turn_ended(self, end: TurnEnd) -> None:
-        """Store the end of a turn: answers, acknowledgements and outcome in one transaction."""
-        mailbox = await self._desk.mailboxes.open(self.session)
-        if not end.covered:
-            await self._say_unasked(end, mailbox)
-            return
-        covered = [self._outstanding[each] for each in end.covered if each in self._outstanding]
-        words = await last_words(self._desk.dialogue, self.agent_group, end, covered, spoke=self._spoke)
-        outcome = end.failure.kind.value if end.failure else "answered"
-        answers = [NewOutbound(to=each.to, text=each.text) for each in words]
-        if not await mailbox.end_turn(end, answers, outcome):
-            log.warning("turn.unknown", session=self.session.id, frame=end.id)
-            return
-        for each in covered:
-            self._outstanding.pop(each.push.uuid, None)
+        """Store the end of a turn."""
         if self.life:
-            await self.life.proved()
-        self._failures, self._spoke = 0, False
-        self._pauses.reset()
-        if not self._outstanding:
-            self.idle_since = self._desk.clock.monotonic()
-        self._desk.deliver(self.session.id)
-        self._report_turn(end, outcome)
-        self.ring()
+            self._set_background(self.life, end.background)
+        if await self.exchange.turn_ended(end):
+            self._pauses.reset()
+            if self.life:
+                await self.life.proved()
+            self.ring()
 
-    async def _say_unasked(self, end: TurnEnd, mailbox: Mailbox) -> None:
-        """The agent speaks on its own, as when a command in the background has ended: to the chat that it last answered."""
-        if end.failure or self.reply_to is None:
-            log.warning("turn.unasked", session=self.session.id, frame=end.id, failure=end.failure and end.failure.kind)
+    def _set_background(self, life: Life, background: bool | None) -> None:
+        if background is None or background is life.has_background:
             return
-        for number, each in enumerate(await self._desk.dialogue.answers(self.agent_group, self.reply_to, end.text)):
-            await self.queue(mailbox, f"unasked-{end.id}-{number}", NewOutbound(to=each.to, text=each.text))
-
-    async def queue(self, mailbox: Mailbox, key: str, row: NewOutbound) -> None:
-        """Have `row` delivered, once for each `key`. The session is marked first, so that the next host looks for it, too."""
-        await self._desk.database.write(partial(sessions.mark_attention, session_id=self.session.id))
-        await mailbox.add_outbound(key, row)
-        self._desk.deliver(self.session.id)
+        life.has_background = background
+        if self.idle_since is not None:
+            self.idle_since = self._desk.clock.monotonic()  # it rests only now
+        self.ring()
 
     # --- the task ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run workers for the session until it has nothing to do."""
-        mailbox = await self._desk.mailboxes.open(self.session)
         while True:
-            self._outstanding = {each.push.uuid: each for each in await mailbox.outstanding()}
-            for each in self._outstanding.values():
-                self.reply_to = each.address  # an engine may take up its turn before it is pushed again
-            if not self._outstanding and not await mailbox.waiting(1) and self.life is None:
-                return
-            if hopeless := self._hopeless:
-                await self._fail(mailbox, hopeless, notices.of_lost_worker(MAX_LIVES, "the host ended, too."))
+            await self.exchange.load()
+            if self.life is None and await self.exchange.is_called_off():
+                await self._call_off()
+            elif await self.exchange.give_up_hopeless(self.life.adoptions if self.life else 0):
                 if self.life:
                     await self._part(self.life, "hosts died on it too often")
-                continue
-            self.doing = "waiting for a place"
+            elif self.life is None and not self.exchange.open and not await self.exchange.something_waits():
+                return
+            else:
+                await self._try()
+
+    async def _try(self) -> None:
+        """Run one worker; when it fails, say so and wait a growing pause, which new messages do not cut short."""
+        try:
+            await self._live()
+        except CalledOff:
+            log.info("session.called_off", session=self.session.id)
+        except NanoClawError as error:
+            await self.exchange.bear(error)
+            self.doing = f"waiting: {error}"
+            if self.life is None:  # else it was adopted just now
+                pause = partial(self._outage.pause, self._desk.clock, self._pauses.next())
+                await first_of(pause, self._stop.wait)
+
+    async def _live(self) -> None:
+        """One worker: start it or go on with it, serve it, and part with it whatever happens."""
+        with self._slots.worker(self.agent_group.id) as place:
+            life = self.life or await self._new_life(place)
+            self._slots.let_in(place)
+            self._gives_way = False
+            self.take(life)
+            reason = "the host failed"
             try:
-                async with self._slots.worker(is_there=self.life is not None):
-                    await self._live(mailbox, self.life or await self._new_life())
+                await (self._go_on(life) if life.container_id else self._start(life))
+                await self.exchange.take_over(life.worker_id)
+                await self._serve(life, place)
+                reason = "idle"
+            except CalledOff:
+                reason = "it was stopped by a person"
+                raise
             except NanoClawError as error:
-                await self._bear(error, mailbox)
-                self.doing = f"waiting: {error}"
-                if self.life is None:  # else it was adopted just now
-                    await self._outage.pause(self._desk.clock, self._pauses.next())  # which new messages do not cut short
+                reason = str(error)
+                raise
+            except anyio.get_cancelled_exc_class():
+                reason = "" if self._outlives_us(life) else "the host stopped"
+                raise
+            finally:
+                await self._part(life, reason)
 
-    @property
-    def _hopeless(self) -> list[Row]:
-        """The rows that so many workers and hosts have died on that nobody shall try them again."""
-        adoptions = self.life.adoptions if self.life else 0
-        return [row for each in self._outstanding.values() if each.attempts + adoptions >= MAX_LIVES for row in each.rows]
-
-    async def _new_life(self) -> Life:
+    async def _new_life(self, place: Place) -> Life:
+        """Wait until there is room for another worker."""
+        self.doing = "waiting for a place"
+        if not await self._turn(place):
+            raise CalledOff
         self._outage.check()
         await self._desk.require_room()
         return Life.of(self._desk, self.session, self.agent_group, self._last_worker)
 
-    async def _live(self, mailbox: Mailbox, life: Life) -> None:
-        """One worker: start it or go on with it, serve it, and part with it whatever happens."""
-        self.idle_since, self._gives_way = None, False
-        self.take(life)
-        reason = "the host failed"
-        try:
-            await (self._go_on(life) if life.container_id else self._start(life, mailbox))
-            await self._take_over(mailbox, life)
-            await self._serve(life, mailbox)
-            reason = "idle"
-        except NanoClawError as error:
-            reason = str(error)
-            raise
-        except anyio.get_cancelled_exc_class():
-            reason = "" if self._outlives_us(life) else "the host stopped"
-            raise
-        finally:
-            await self._part(life, reason)
+    async def _turn(self, place: Place) -> bool:
+        """Wait until it is this session's turn to work; False when a person does not want to wait."""
+        while not place.is_working:
+            await first_of(partial(self._slots.work, place), self._stop.wait)
+            if await self._is_called_off():
+                return False
+        return True
 
-    async def _start(self, life: Life, mailbox: Mailbox) -> None:
+    async def _start(self, life: Life) -> None:
         self.doing = "starting"
         async with self._slots.start():
-            await life.begin(mailbox, resume=bool(self._outstanding))
+            await life.begin(await self.exchange.mailbox(), resume=bool(self.exchange.open))
             await self._linked(life)
 
     async def _go_on(self, life: Life) -> None:
@@ -215,34 +217,75 @@ class Shift:
 
     async def _linked(self, life: Life) -> None:
         while self._link is None:
+            if await self._is_called_off():
+                raise CalledOff
             await self._next_sign(life)
 
     def _outlives_us(self, life: Life) -> bool:
         """Whether the worker has something to do that the next host can take up, or nobody knows yet how its start ends."""
-        return life.is_placed and not life.ended and (bool(self._outstanding) or life.container_id is None)
+        is_busy = bool(self.exchange.open) or life.has_background or life.container_id is None
+        return life.is_placed and not life.ended and is_busy
 
-    async def _take_over(self, mailbox: Mailbox, life: Life) -> None:
-        """Count this worker among those that took what its predecessors left."""
-        left = [uuid for uuid, each in self._outstanding.items() if each.worker_id != life.worker_id]
-        await mailbox.begin_attempt(left, life.worker_id)
-        for uuid in left:
-            if each := self._outstanding.get(uuid):  # its end may have come meanwhile
-                self._outstanding[uuid] = replace(each, attempts=each.attempts + 1, worker_id=life.worker_id)
-
-    async def _serve(self, life: Life, mailbox: Mailbox) -> None:
-        """Push what waits; return when the worker has been idle for long enough, or others need its place."""
+    async def _serve(self, life: Life, place: Place) -> None:
+        """Work and rest by turns; return when the worker has rested for long enough, or others need its memory."""
         while True:
-            await self._push_waiting(mailbox, life)
-            if self._outstanding or not self._is_linked:
-                self.doing, self.idle_since = "working", None
-            else:
-                self.doing = "idle"
-                now = self._desk.clock.monotonic()
-                self.idle_since = now if self.idle_since is None else self.idle_since
-                is_over = now - self.idle_since >= self._desk.terms.idle_timeout
-                if is_over or self._gives_way or self._slots.is_short or self._crew.dismissed:
+            await self._work(life)
+            self.idle_since = self._desk.clock.monotonic()
+            self._slots.rest(place)  # which may ask it to give way
+            try:
+                if not await self._rest(life, place):
+                    return
+            finally:
+                self.idle_since = None
+            await life.wake()
+
+    async def _work(self, life: Life) -> None:
+        """Push what waits, until all is answered and nothing waits or it is somebody else's turn."""
+        self.exchange.began = None
+        life.alive(self._desk.clock.monotonic())
+        while True:
+            self.doing = "working"
+            if await self._is_called_off():
+                await self._interrupt()
+            if self._link:
+                await self._push(self._link, life)
+                if not self.exchange.open and not self._stop.is_set():
                     return
             await self._next_sign(life)
+
+    async def _push(self, link: WorkerLink, life: Life) -> None:
+        if self._must_repeat:
+            self._must_repeat = False
+            await self.exchange.repeat(link)
+        if await self.exchange.push_waiting(link, life.worker_id, others_wait=self._slots.waiting > 0):
+            self.stop()
+
+    async def _rest(self, life: Life, place: Place) -> bool:
+        """Wait for something to do, and for the turn to do it; False when the worker shall end instead."""
+        while True:
+            if await self._is_called_off():
+                await self._call_off()
+            elif await self.exchange.something_waits():
+                self.doing = "waiting for its turn"
+                if await self._turn(place):
+                    return True
+            elif self._gives_way or self._rested >= self._most_rest(life):
+                return False
+            elif life.can_pause and self._rested >= self._desk.terms.pause_after:
+                self._slots.rest(place, await life.memory())
+                await life.pause()
+            else:
+                self.doing = "paused" if life.is_paused else "idle"
+                await self._next_sign(life)
+
+    @property
+    def _rested(self) -> float:
+        """Seconds since the worker became idle."""
+        now = self._desk.clock.monotonic()
+        return now - (now if self.idle_since is None else self.idle_since)
+
+    def _most_rest(self, life: Life) -> float:
+        return self._desk.terms.background_timeout if life.has_background else self._desk.terms.idle_timeout
 
     async def _next_sign(self, life: Life) -> None:
         """Wait for the bell, or until the worker's patience ends.
@@ -252,56 +295,21 @@ class Shift:
         """
         bell, now = self._bell, self._desk.clock.monotonic()
         life.check()
-        silent_at = life.last_sign + self._silence(self._desk.terms)
-        if now >= silent_at and self.idle_since is None:
-            self._outage.check()
-            raise ContainerFailed(life.name, f"it gave no sign of life for {silent_at - life.last_sign:.0f} s")
-        until = silent_at if self.idle_since is None else self.idle_since + self._desk.terms.idle_timeout
+        if self.idle_since is None:
+            until = life.last_sign + self._silence
+            if now >= until:
+                self._outage.check()
+                raise ContainerFailed(life.name, f"it gave no sign of life for {until - life.last_sign:.0f} s")
+        else:
+            until = self.idle_since + (self._desk.terms.pause_after if life.can_pause else self._most_rest(life))
         await sleep_or(self._desk.clock, until - now, bell)
         if bell is self._bell:
             self._bell = anyio.Event()
 
     @property
-    def _is_linked(self) -> bool:
-        return self._link is not None
-
-    def _silence(self, terms: Terms) -> float:
+    def _silence(self) -> float:
         """For how many seconds a worker may be silent: less before it has reported, or after its link broke."""
-        return terms.hung_timeout if self._link else terms.start_timeout
-
-    async def _push_waiting(self, mailbox: Mailbox, life: Life) -> None:
-        if self._link is None:
-            return
-        if self._must_repeat:
-            self._must_repeat = False
-            for each in list(self._outstanding.values()):
-                self.reply_to = each.address
-                await self._link.push(each.push)
-        while self._takes_more and (waiting := await mailbox.waiting()):
-            reply_to = next((each.address for each in self._outstanding.values()), None)
-            if not (rows := rows_of_one_prompt(waiting, reply_to)):
-                return
-            if not self._outstanding:
-                await self._desk.require_room()
-            await self._push(mailbox, life, rows)
-
-    @property
-    def _takes_more(self) -> bool:
-        """What a worker left is done first and alone: it may break this worker, too, and should break nothing else."""
-        is_new = all(each.attempts == 1 for each in self._outstanding.values())
-        return is_new and len(self._outstanding) < MAX_OUTSTANDING and not self._crew.dismissed
-
-    async def _push(self, mailbox: Mailbox, life: Life, rows: Sequence[Row]) -> None:
-        undelivered = await mailbox.untold()
-        push = push_of(rows, await self._desk.dialogue.prompt(self.agent_group, rows, undelivered))
-        await mailbox.record_push(push, [row.id for row in rows], life.worker_id, [each.seq for each in undelivered])
-        reply_to = self.reply_to = rows[0].address
-        self._outstanding[push.uuid] = OutstandingPush(
-            push=push, rows=tuple(rows), address=reply_to, attempts=1, worker_id=life.worker_id
-        )
-        life.alive(self._desk.clock.monotonic())
-        if self._link:
-            await self._link.push(push)
+        return self._desk.terms.hung_timeout if self._link else self._desk.terms.start_timeout
 
     async def _part(self, life: Life, reason: str) -> None:
         """End the worker for `reason`. Without any it goes on, and what it says is stored for as long as its door is open."""
@@ -313,40 +321,36 @@ class Shift:
             if self._link:
                 await self._link.shutdown()
         await life.end(reason)
-        self._crew.leave(life.worker_id)
+        self._crew.pop(life.worker_id, None)
         self.life = self._link = None
 
-    # --- when it fails ----------------------------------------------------------------------------------------------------
+    # --- when it is stopped -----------------------------------------------------------------------------------------------
 
-    async def _bear(self, error: NanoClawError, mailbox: Mailbox) -> None:
-        """Say what is waited for; give up what has failed too often."""
-        log.warning("worker.failed", session=self.session.id, agent=self.agent_group.name, reason=str(error))
-        if not isinstance(error, ContainerFailed):
-            await self._say_once(error, mailbox)
-            return
-        self._failures += 1
-        poisoned = [row for each in self._outstanding.values() if each.attempts >= MAX_ATTEMPTS for row in each.rows]
-        if not poisoned and self._failures >= MAX_ATTEMPTS:  # workers do not even begin
-            poisoned = [row for each in self._outstanding.values() for row in each.rows] + await mailbox.waiting()
-        if poisoned:
-            await self._fail(mailbox, poisoned, notices.of_lost_worker(MAX_ATTEMPTS, str(error)))
-            self._failures = 0
+    async def _is_called_off(self) -> bool:
+        """Whether a `/stop` waits, when somebody said so; it may be one that was heeded before the sign was seen."""
+        if self._stop.is_set() and not await self.exchange.is_called_off():
+            self._stop = anyio.Event()
+        return self._stop.is_set()
 
-    async def _fail(self, mailbox: Mailbox, rows: Sequence[Row], text: str) -> None:
-        """End rows without an answer, and say so."""
-        await mailbox.fail_rows([row.id for row in rows], [NewOutbound(to=rows[0].address, text=text)], "failed")
-        self._desk.deliver(self.session.id)
+    async def _interrupt(self) -> None:
+        """Stop the running turn, and those that the engine makes of what else it was given.
 
-    async def _say_once(self, error: NanoClawError, mailbox: Mailbox) -> None:
-        """Tell the chat why its message waits, once for each message and kind of trouble."""
-        rows = [row for each in self._outstanding.values() for row in each.rows] or await mailbox.waiting(1)
-        if rows:
-            notice = NewOutbound(to=rows[-1].address, text=notices.of_waiting(str(error)))
-            await self.queue(mailbox, f"waiting-{rows[-1].id}-{type(error).__name__}", notice)
+        Raises:
+            CalledOff: the engine does not obey: its worker is to be ended.
+        """
+        self.doing = "stopping"
+        until = self._desk.clock.monotonic() + STOP_PATIENCE
+        while self.exchange.open and (left := until - self._desk.clock.monotonic()) > 0:
+            bell = self._bell = anyio.Event()
+            with anyio.move_on_after(STOP_PATIENCE):
+                if self._link:
+                    await self._link.interrupt()
+            if self.exchange.open:
+                await sleep_or(self._desk.clock, left, bell)
+        if self.exchange.open:
+            raise CalledOff
+        await self._call_off()
 
-    def _report_turn(self, end: TurnEnd, outcome: str) -> None:
-        if end.failure:  # its detail is for the chat: a provider may repeat there what people wrote
-            kind, status = end.failure.kind.value, end.failure.status
-            log.warning("turn.failed", session=self.session.id, agent=self.agent_group.name, kind=kind, status=status)
-        data = {"agent": self.agent_group.name, "session": self.session.id, "outcome": outcome, **tokens(end.usage)}
-        self._desk.tell(Event(name="turn.ended", at=self._desk.clock.time(), data=data))
+    async def _call_off(self) -> None:
+        self._stop = anyio.Event()
+        await self.exchange.call_off()

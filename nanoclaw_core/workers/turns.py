@@ -14,6 +14,36 @@ from nanoclaw_core.workers import notices
 _PROMPT_LIMIT: Final = 120_000  # characters of rows in one prompt; what is beyond waits for the next
 
 
+class OpenPushes(dict[str, OutstandingPush]):
+    """The pushes that no end has covered, by their uuids, in the order in which they were recorded."""
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for each in self.values() for row in each.rows]
+
+    @property
+    def address(self) -> Address | None:
+        """Where the answer to them goes."""
+        return next((each.address for each in self.values()), None)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no worker had any of them before."""
+        return all(each.attempts == 1 for each in self.values())
+
+    def add(self, push: Push, rows: Sequence[Row], worker_id: str) -> None:
+        """Note a push that was recorded just now."""
+        self[push.uuid] = OutstandingPush(push=push, rows=tuple(rows), address=rows[0].address, attempts=1, worker_id=worker_id)
+
+    def covered_by(self, end: TurnEnd) -> list[OutstandingPush]:
+        """Those of them that `end` names."""
+        return [self[uuid] for uuid in end.covered if uuid in self]
+
+    def rows_tried(self, times: int, extra: int = 0) -> list[Row]:
+        """The rows that `times` workers have taken, or more; `extra` are counted on top for each."""
+        return [row for each in self.values() if each.attempts + extra >= times for row in each.rows]
+
+
 def rows_of_one_prompt(waiting: Sequence[Row], reply_to: Address | None) -> list[Row]:
     """What goes into the next prompt: rows of one address, that of the running turn if there is one, until it is full."""
     rows: list[Row] = []

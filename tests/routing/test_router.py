@@ -32,6 +32,7 @@ class Desk:
     house: House
     router: Router
     woken: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
     told: list[Event] = field(default_factory=list)
     said: list[tuple[Address, str]] = field(default_factory=list)
 
@@ -62,6 +63,7 @@ async def desk(nanoclaw_home: Path) -> AsyncIterator[Desk]:
             home=house.home,
             clock=house.clock,
             wake=desk.woken.append,
+            stop=desk.stopped.append,
             say=desk.say,
             tell=desk.told.append,
         )

@@ -56,12 +56,11 @@ async def test_with_one_place_sessions_are_served_in_the_order_of_asking(spine: 
         go.set()
         await spine.settled(3)
         assert [message.to.chat for message in spine.chat.outbox] == ["chat-1", "chat-2", "chat-3"]
-        assert len(await spine.runtime.living()) == 1
 
 
-async def test_every_idle_worker_gives_way_when_several_sessions_wait(spine: Spine) -> None:
+async def test_every_idle_worker_gives_way_when_several_sessions_wait_for_memory(spine: Spine) -> None:
     chats = [f"chat-{number}" for number in range(2, 5)]
-    async with spine.host(max_turns=2) as host:
+    async with spine.host(max_turns=2, max_memory=512) as host:
         for chat in chats:
             await spine.wire(host, chat=chat)
         await spine.chat.say("hello")
@@ -157,3 +156,51 @@ async def test_a_call_that_is_refused_tells_the_agent_what_there_is(spine: Spine
     async with spine.host():
         await spine.chat.say('!tool send_message {"text": "yo", "to": "grandma"}')
         assert "no destination 'grandma'. Known: family" in (await spine.texts(1))[0]
+
+
+async def test_a_worker_at_rest_is_paused_and_wakes_for_the_next_message(spine: Spine) -> None:
+    async with spine.host() as host:
+        await spine.chat.say("hello")
+        await spine.settled()
+        await until(lambda: doing(host) == ["idle"])
+        await spine.clock.advance(host.pool._desk.terms.pause_after)
+        await until(lambda: doing(host) == ["paused"])
+        (container,) = await spine.runtime.living()
+        assert container.paused
+        await spine.chat.say("again")
+        assert (await spine.texts(2))[1] == "You said: again"
+    assert len(spine.runtime.specs) == 1
+
+
+# --- /stop ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_stop_interrupts_the_model_and_the_conversation_goes_on(spine: Spine, model: ScriptedModel) -> None:
+    model.script(Reply.hang(300), Reply.text("here I am"))
+    async with spine.host():
+        await spine.chat.say("write a book")
+        await model.wait_for(1)
+        await spine.chat.say("/stop")
+        assert await spine.settled(2) == [(("message-1",), "interrupted"), (("message-2",), "answered")]
+        assert await spine.texts(1) == ["(Stopped.)"]
+        await spine.chat.say("are you there?")
+        assert (await spine.texts(2))[1] == "here I am"
+    assert len(spine.runtime.specs) == 1
+
+
+async def test_stop_interrupts_a_command(spine: Spine, model: ScriptedModel) -> None:
+    model.script(Reply.tool("Bash", {"command": "echo began > mark; sleep 1000"}))
+    async with spine.host():
+        await spine.chat.say("wait")
+        await until((spine.home / "groups" / "main" / "mark").exists)
+        await spine.chat.say("/stop")
+        await spine.settled(2)
+        assert await spine.texts(1) == ["(Stopped.)"]
+
+
+async def test_stop_when_nothing_runs_says_so(spine: Spine) -> None:
+    async with spine.host():
+        await spine.chat.say("/stop")
+        assert await spine.settled() == [(("message-1",), "answered")]
+        assert await spine.texts(1) == ["(Nothing is running.)"]
+    assert spine.runtime.specs == []

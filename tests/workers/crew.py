@@ -12,13 +12,15 @@ from typing import Any
 
 import anyio
 
-from nanoclaw_core.errors import NanoClawError, RuntimeUnavailable
+from nanoclaw_core.errors import ContainerFailed, NanoClawError, RuntimeUnavailable
 from nanoclaw_core.mailbox import NewRow
 from nanoclaw_core.models import (
     Address,
     ContainerSpec,
     ContainerState,
     Event,
+    Failure,
+    FailureKind,
     Limits,
     OutboundKind,
     Progress,
@@ -34,10 +36,12 @@ from tests.house import CHAT, House
 
 
 class PaperRuntime:
-    """Containers that are only written down. `answers` is whether it can be reached."""
+    """Containers that are only written down. `answers` is whether it can be reached, `cannot_pause` why it does not pause."""
 
     def __init__(self) -> None:
         self.answers = True
+        self.cannot_pause = ""
+        self.used = 100 * 1024 * 1024
         self.specs: list[ContainerSpec] = []
         self.documents: list[dict[str, Any]] = []  # Any: the engine's options
         self.living: dict[str, ContainerState] = {}
@@ -64,6 +68,20 @@ class PaperRuntime:
         self.done.append(f"remove {container_id}")
         self._check()
         self.living.pop(container_id, None)
+
+    async def pause(self, container_id: str) -> None:
+        self.done.append(f"pause {container_id}")
+        self._check()
+        if self.cannot_pause:
+            raise ContainerFailed(container_id, self.cannot_pause)
+
+    async def resume(self, container_id: str) -> None:
+        self.done.append(f"resume {container_id}")
+        self._check()
+
+    async def memory(self, container_id: str) -> int:
+        self._check()
+        return self.used
 
     async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
         self._check()
@@ -150,6 +168,7 @@ class Crew:
     told: list[Event]
     rows: int = 0
     full_disk: NanoClawError | None = None  # raised when a turn is to begin
+    free_memory: int = 2**40  # bytes that the machine has left
 
     async def row(self, text: str, to: Address = CHAT) -> None:
         """Let a message wait."""
@@ -177,8 +196,16 @@ class Crew:
         await self.pool.connected(worker, link)
         return worker, link
 
-    async def answer(self, worker: str, *pushes: Push, text: str = "ok", number: int = 1) -> None:
-        end = TurnEnd(id=f"{worker}-{number}", covered=tuple(push.uuid for push in pushes), text=text, conversation="k")
+    async def answer(self, worker: str, *pushes: Push, text: str = "ok", number: int = 1, background: bool = False) -> None:
+        covered = tuple(push.uuid for push in pushes)
+        end = TurnEnd(id=f"{worker}-{number}", covered=covered, text=text, conversation="k", background=background)
+        await self.pool.turn_ended(worker, end)
+
+    async def interrupted(self, worker: str, *pushes: Push, number: int = 1) -> None:
+        """Let a worker say that its turn was stopped."""
+        failure = Failure(kind=FailureKind.INTERRUPTED, detail="interrupted")
+        covered = tuple(push.uuid for push in pushes)
+        end = TurnEnd(id=f"{worker}-{number}", covered=covered, text="", conversation="k", failure=failure)
         await self.pool.turn_ended(worker, end)
 
     async def outbound(self) -> list[str]:
@@ -221,6 +248,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         clock=house.clock,
         image=image,
         require_room=require_room,
+        has_room=lambda more: crew.free_memory >= more,
         deliver=delivered.append,
         say=say,
         typing=typing,

@@ -11,10 +11,12 @@ import pytest
 
 from nanoclaw_core.errors import ActionRefused, DiskLow
 from nanoclaw_core.mailbox import MailboxUnusable, NewRow
-from nanoclaw_core.models import ContainerState, Session, TurnEnd
+from nanoclaw_core.models import ContainerState, Progress, Session, TurnEnd
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
 from nanoclaw_core.store import sessions, workers
 from nanoclaw_core.store.database import Connection
+from nanoclaw_core.workers.exchange import FAIR_SHARE
+from nanoclaw_core.workers.pool import TYPICAL_MEMORY
 from tests.house import CHAT, House
 from tests.workers.crew import Crew, open_crew, until
 
@@ -66,28 +68,75 @@ async def test_a_row_that_comes_at_the_very_end_of_a_shift_is_seen(crew: Crew, m
     await until(lambda: link.pushes)
 
 
-async def test_of_the_idle_the_one_that_has_rested_longest_gives_way(crew: Crew) -> None:
+async def two_at_rest(crew: Crew) -> list[str]:
+    workers = []
     for count, thread in enumerate(("a", "b"), start=1):
         crew.pool.wake((await session_of(crew, thread)).id)
-        await answered(crew, count)
+        workers.append(await answered(crew, count))
         await until(lambda count=count: crew.doing().count("idle") == count)  # type: ignore[misc]
         await crew.house.clock.advance(1)
+    return workers
+
+
+async def test_workers_at_rest_stay_when_others_work(crew: Crew) -> None:
+    await two_at_rest(crew)
     crew.pool.wake((await session_of(crew, "c")).id)
     await crew.worker(3)
-    assert crew.doors.closed == [await crew.worker(1)]
+    assert crew.doors.closed == []
+
+
+async def test_of_those_at_rest_the_one_that_has_rested_longest_gives_its_memory(house: House) -> None:
+    async with open_crew(house, max_memory=2 * TYPICAL_MEMORY) as crew:
+        first, _ = await two_at_rest(crew)
+        crew.pool.wake((await session_of(crew, "c")).id)
+        await crew.worker(3)
+        assert crew.doors.closed == [first]
+
+
+async def test_one_that_only_now_goes_to_rest_gives_its_memory_to_who_waits_already(house: House) -> None:
+    async with open_crew(house, max_memory=TYPICAL_MEMORY) as crew:
+        crew.pool.wake((await session_of(crew, "a")).id)
+        await crew.worker(1)
+        crew.pool.wake((await session_of(crew, "b")).id)
+        await until(lambda: crew.pool.status()["waiting"] == 1)
+        worker = await answered(crew, 1)
+        await crew.worker(2)
+        assert crew.doors.closed == [worker]
+
+
+async def test_one_that_left_something_running_gives_its_memory_last(house: House) -> None:
+    async with open_crew(house, max_memory=2 * TYPICAL_MEMORY) as crew:
+        first, second = await two_at_rest(crew)
+        await crew.pool.progressed(first, Progress(note="", background=True))
+        crew.pool.wake((await session_of(crew, "c")).id)
+        await crew.worker(3)
+        assert crew.doors.closed == [second]
+
+
+async def test_a_machine_that_runs_out_of_memory_has_workers_at_rest_end(crew: Crew) -> None:
+    first, _ = await two_at_rest(crew)
+    crew.free_memory = 0
+    crew.pool.wake((await session_of(crew, "c")).id)
+    await crew.worker(3)
+    assert first in crew.doors.closed
 
 
 async def test_for_two_that_wait_two_give_way(crew: Crew) -> None:
-    for count, thread in enumerate(("a", "b"), start=1):
-        crew.pool.wake((await session_of(crew, thread)).id)
-        await answered(crew, count)
-    await until(lambda: crew.doing() == ["idle", "idle"])
+    await two_at_rest(crew)
     for _ in range(2):  # in the same moment, before the first has had time to end
-        crew.pool._make_room()
+        crew.pool._make_room(2)
     await until(lambda: len(crew.doors.closed) == 2)
 
 
-async def test_a_worker_that_becomes_idle_gives_way_to_who_waits_already(crew: Crew) -> None:
+async def test_who_gives_way_already_is_counted(crew: Crew) -> None:
+    await two_at_rest(crew)
+    for _ in range(2):
+        crew.pool._make_room(1)
+    await until(lambda: crew.doing() == ["idle"])
+    assert len(crew.doors.closed) == 1
+
+
+async def test_a_worker_whose_turn_is_over_gives_it_to_who_waits_already(crew: Crew) -> None:
     for count, thread in enumerate(("a", "b"), start=1):
         crew.pool.wake((await session_of(crew, thread)).id)
         await crew.worker(count)
@@ -95,6 +144,36 @@ async def test_a_worker_that_becomes_idle_gives_way_to_who_waits_already(crew: C
     await until(lambda: crew.pool.status()["waiting"] == 1)
     await answered(crew, 1)
     await crew.worker(3)
+    assert crew.doors.closed == []
+
+
+async def test_a_session_that_has_more_to_do_waits_for_its_turn_again(house: House) -> None:
+    async with open_crew(house, max_turns=1) as crew:
+        await crew.row("one")
+        worker, link = await crew.linked()
+        await until(lambda: link.pushes)
+        await crew.row("elsewhere", to=replace(CHAT, thread="t1"))
+        crew.pool.wake((await session_of(crew, "c")).id)
+        await until(lambda: crew.pool.status()["waiting"] == 1)
+        await crew.answer(worker, *link.pushes)
+        await answered(crew, 2)
+        await until(lambda: len(link.pushes) == 2)
+        assert crew.doors.closed == []
+
+
+async def test_while_others_wait_a_turn_is_not_made_longer_for_ever(house: House) -> None:
+    async with open_crew(house, max_turns=1) as crew:
+        await crew.row("one")
+        _, link = await crew.linked()
+        await until(lambda: link.pushes)
+        crew.pool.wake((await session_of(crew, "c")).id)
+        await until(lambda: crew.pool.status()["waiting"] == 1)
+        await crew.row("two")
+        await until(lambda: len(link.pushes) == 2)
+        await crew.house.clock.advance(FAIR_SHARE)
+        await crew.row("three")
+        await until(lambda: not crew.pool.shifts[0].was_rung)
+        assert len(link.pushes) == 2
 
 
 async def test_a_container_that_belongs_to_nobody_is_swept(crew: Crew) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from nanoclaw_core.mailbox import NewOutbound, NewRow
 from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd
-from nanoclaw_core.workers.shift import MAX_OUTSTANDING
+from nanoclaw_core.workers.exchange import MAX_OUTSTANDING
 from tests.house import CHAT, House
 from tests.workers.crew import Crew, open_crew, until
 

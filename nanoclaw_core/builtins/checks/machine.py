@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -10,6 +9,7 @@ from zoneinfo import ZoneInfo
 from anyio import to_thread
 
 from nanoclaw_core.builtins.checks.lines import fail, ok, size, warn
+from nanoclaw_core.memory import total_bytes
 from nanoclaw_core.ports import CheckContext, CheckResult
 from nanoclaw_core.settings import Settings, read
 from nanoclaw_core.store.inspection import overview
@@ -22,7 +22,7 @@ _SYNCHRONISE = "set it, and have it kept right: `timedatectl set-ntp true`"
 
 async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
     settings = read(context.home, context.variables)
-    yield _memory(settings, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    yield _memory(settings, total_bytes())
     newest = (await to_thread.run_sync(overview, context.home / "nanoclaw.db", abandon_on_cancel=True)).newest
     yield _clock(settings.timezone, context.clock.time(), newest)
 

@@ -1,0 +1,18 @@
+"""What people say to NanoClaw itself, in a chat, instead of to an agent."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# In a group the agent's name comes first ('@Andy /stop'); Telegram adds the bot's to the command ('/stop@andy_bot').
+_STOP: Final = re.compile(r"(?:@\S+[ \t]+)?/stop(?:@\w+)?", re.IGNORECASE)
+
+
+def is_stop(text: str) -> bool:
+    """Whether `text` asks to stop what the agent does, and nothing else.
+
+    >>> is_stop(" /stop "), is_stop("@Andy /stop"), is_stop("/stop it, please")
+    (True, True, False)
+    """
+    return len(text) < 200 and _STOP.fullmatch(text.strip()) is not None
