@@ -272,11 +272,14 @@ class Shift:
             elif self._gives_way or self._rested >= self._most_rest(life):
                 return False
             elif life.can_pause and self._rested >= self._desk.terms.pause_after:
-                self._slots.rest(place, await life.memory())
-                await life.pause()
+                await first_of(partial(self._measure, life, place), self._bell.wait)  # Docker may take a second
+                await (self._next_sign(life) if self._bell.is_set() else life.pause())
             else:
                 self.doing = "paused" if life.is_paused else "idle"
                 await self._next_sign(life)
+
+    async def _measure(self, life: Life, place: Place) -> None:
+        self._slots.rest(place, await life.memory())
 
     @property
     def _rested(self) -> float:

@@ -42,6 +42,7 @@ class PaperRuntime:
         self.answers = True
         self.cannot_pause = ""
         self.used = 100 * 1024 * 1024
+        self.measures: anyio.Event | None = None  # set: measuring takes until then
         self.specs: list[ContainerSpec] = []
         self.documents: list[dict[str, Any]] = []  # Any: the engine's options
         self.living: dict[str, ContainerState] = {}
@@ -81,6 +82,8 @@ class PaperRuntime:
 
     async def memory(self, container_id: str) -> int:
         self._check()
+        if self.measures:
+            await self.measures.wait()
         return self.used
 
     async def containers(self, labels: Mapping[str, str]) -> list[ContainerState]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+
 from nanoclaw_core.models import Progress, Push
 from tests.house import House
 from tests.workers.crew import Crew, PaperLink, open_crew, until
@@ -45,6 +47,15 @@ async def test_a_message_wakes_it_before_it_is_pushed(crew: Crew) -> None:
     await crew.row("again")
     await until(lambda: len(link.pushes) == 2)
     assert done_at_push[-1] == "resume c1"
+
+
+async def test_a_message_does_not_wait_until_the_memory_was_measured(crew: Crew) -> None:
+    _, link = await at_rest(crew)
+    crew.runtime.measures = anyio.Event()
+    await crew.house.clock.advance(PAUSE)
+    await crew.row("again")
+    await until(lambda: len(link.pushes) == 2)
+    assert crew.runtime.done == ["start c1"]
 
 
 async def test_a_second_message_within_the_moment_finds_it_awake(crew: Crew) -> None:
