@@ -418,6 +418,12 @@ def test_workers_that_do_not_fit_the_machine_are_told(turns: str, each: str, sta
     assert machine._memory(settings, 2 * 2**30).status is status
 
 
+def test_a_limit_for_all_workers_beyond_the_machine_is_told() -> None:
+    settings = read(Path("/nowhere"), {"NANOCLAW_MAX_TURNS": "1", "NANOCLAW_MAX_MEMORY": "4096"})
+    found = machine._memory(settings, 3 * 2**30)
+    assert (found.status, found.fix) == (CheckStatus.WARN, "lower NANOCLAW_MAX_MEMORY")
+
+
 @pytest.mark.parametrize(
     ("now", "newest", "status"),
     [

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from nanoclaw_core.errors import TryLater
+from nanoclaw_core.gateway import link
 from nanoclaw_core.host import Host
 from nanoclaw_core.models import ContainerSpec
 from nanoclaw_core.ports import Action, ActionCall
@@ -313,6 +314,27 @@ async def test_a_worker_of_a_protocol_that_is_not_spoken_any_more_is_replaced(
         assert await spine.texts(1) == ["the answer"]
         assert await only_container(spine) != before
     await tidy(spine)
+
+
+async def test_an_upgraded_host_serves_workers_of_the_protocol_before(
+    spine: Spine, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker was started by a host of today; the next host is of a later version that speaks today's, too."""
+    release = anyio.Event()
+    model.script(Reply.hang(300), Reply.text("the answer", after=release))
+    async with spine.killed_host():
+        await spine.chat.say("hello")
+        await model.wait_for(1)
+        before = await only_container(spine)
+    later = sandbox_spec.PROTOCOL + 1
+    monkeypatch.setattr(sandbox_spec, "PROTOCOL", later)
+    monkeypatch.setattr(link, "SUPPORTED", (*sandbox_spec.SUPPORTED, later))
+    async with spine.host():
+        release.set()
+        await spine.settled()
+        assert await only_container(spine) == before
+    assert [message.text for message in spine.chat.outbox][-1] == "the answer"
+    assert len(spine.runtime.specs) == 1
 
 
 async def test_a_container_without_a_claim_is_removed(spine: Spine) -> None:

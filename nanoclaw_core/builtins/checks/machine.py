@@ -33,6 +33,8 @@ def _memory(settings: Settings, total: int) -> CheckResult:
     said = f"{size(total)}; {settings.max_turns} workers may use {size(one)} each"
     if one > total:
         return fail("memory", f"{said}: not one fits", "lower NANOCLAW_WORKER_MEMORY")
+    if settings.max_memory * _MIB > total:
+        return warn("memory", f"{said}: NANOCLAW_MAX_MEMORY is more than there is", "lower NANOCLAW_MAX_MEMORY")
     if all_of_them > total:
         return warn("memory", f"{said}: together more than there is", "lower NANOCLAW_MAX_TURNS or NANOCLAW_WORKER_MEMORY")
     return ok("memory", said)
