@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         Provider,
         ProviderContext,
         ProviderFactory,
+        ReadingRuntime,
         Receive,
         Runtime,
         RuntimeFactory,
@@ -85,7 +86,7 @@ _HOMES = {
     "Sender SetupField clean_text",
     "ports": "Action ActionCall ActionHost Channel ChannelContext ChannelFactory Check CheckContext CheckResult "
     "CheckStatus Clock ClosingProvider MeasuringRuntime ModelResponse PausingRuntime Provider ProviderContext "
-    "ProviderFactory Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
+    "ProviderFactory ReadingRuntime Receive Runtime RuntimeFactory SettlingChannel TypingChannel",
     "upstream": "HttpUpstream",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -135,6 +136,7 @@ __all__ = [
     "ProviderContext",
     "ProviderFactory",
     "Quote",
+    "ReadingRuntime",
     "Receipt",
     "Receive",
     "Refused",

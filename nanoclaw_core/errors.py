@@ -8,6 +8,9 @@
     ├── DatabaseTaken           stop the other host, or leave it the database
     ├── DatabaseTooNew          install the version that wrote it
     ├── DatabaseBroken          restore a backup
+    ├── BackupFailed            make room, or write it elsewhere
+    ├── BackupUnusable          take another backup
+    ├── BackupTooNew            install the version that wrote it
     ├── DiskLow                 wait for room on the disk, or make some
     ├── UnknownName             choose one of the names that exist
     ├── DuplicateName           disable one of the two plugins
@@ -126,6 +129,41 @@ class DatabaseBroken(NanoClawError):
             f"The database {path} is damaged ({reason}); nothing was changed. Restore a backup: `nanoclaw backup restore "
             "FILE`. Without one, move the database and the files beside it away: the next start begins anew, with the agents' "
             "folders as they are."
+        )
+
+
+class BackupFailed(NanoClawError):
+    """A backup could not be written; nothing of it is left."""
+
+    exit_code = 3
+
+    def __init__(self, target: object, reason: str) -> None:
+        super().__init__(
+            f"The backup {target} could not be made: {reason}. Nothing of it is left; mend that, or write it to another place."
+        )
+
+
+class BackupUnusable(NanoClawError):
+    """A file that is no backup, or not all of one, or that holds what none may hold."""
+
+    exit_code = 3
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"The backup {path} cannot be used: {reason}. Take another one, or make one: `nanoclaw backup create`."
+        )
+        self.reason = reason
+
+
+class BackupTooNew(NanoClawError):
+    """A backup that a later version of NanoClaw made."""
+
+    exit_code = 3
+
+    def __init__(self, path: object, version: str) -> None:
+        super().__init__(
+            f"The backup {path} was made by NanoClaw {version}, and this version cannot read it. "
+            f'Install that one: `pip install "nanoclaw-core>={version}"`.'
         )
 
 

@@ -327,6 +327,20 @@ class MeasuringRuntime(Protocol):
         """The bytes that it holds at this moment, without copies of files, which can be dropped; 0 for one that is gone."""
 
 
+@runtime_checkable
+class ReadingRuntime(Runtime, Protocol):
+    """A runtime whose containers can be read from: for a backup of what only containers open."""
+
+    def read(self, spec: ContainerSpec) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Run a container without any input, and hand over what it writes to its standard output, as it comes.
+
+        None of that is kept. The container is removed at the end of the block.
+
+        Raises:
+            ContainerFailed: it cannot be started; or, where its output ends, that it failed, and why.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeFactory:
     """A container runtime that a plugin offers."""

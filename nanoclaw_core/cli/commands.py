@@ -160,6 +160,64 @@ def service_status(is_system: bool | None) -> int:
 
 
 @nanoclaw.group()
+def backup() -> None:
+    """Back up the home, and restore it.
+
+    A backup is one file with everything: databases, conversations, the agents' folders, settings. Whoever has it can read that.
+    """
+
+
+_BACKUP_FILE = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
+
+
+@backup.command("create")
+@click.argument("file", required=False, type=_BACKUP_FILE)
+@click.option("--without-secrets", is_flag=True, help="Leave out .env, where credentials are.")
+@click.option("--without-workspaces", is_flag=True, help="Leave out the agents' folders and memories. Needs no container.")
+@click.option("--with-logs", is_flag=True, help="Take logs/ along.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as one JSON object.")
+def create_backup(
+    file: Path | None, without_secrets: bool, without_workspaces: bool, with_logs: bool, force: bool, as_json: bool
+) -> None:
+    """Back the home up into FILE, while the host runs or not.
+
+    Without FILE, one named after the time is made in this folder; '-' writes to standard output.
+    """
+    from nanoclaw_core.cli.backup import Choice, create
+
+    choice = Choice(secrets=not without_secrets, workspaces=not without_workspaces, logs=with_logs, force=force)
+    create(_settings(), file, choice, as_json)
+
+
+@backup.command("verify")
+@click.argument("file", type=_BACKUP_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+def verify_backup(file: Path, as_json: bool) -> None:
+    """Check that FILE is whole, and that this version can restore it.
+
+    Reads it once: every checksum, every database.
+    """
+    from nanoclaw_core.cli.backup import verify
+
+    verify(file, as_json)
+
+
+@backup.command("restore")
+@click.argument("file", type=_BACKUP_FILE)
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Restore there instead of to the home.")
+@click.option("--replace", is_flag=True, help="Move a home that is there aside, and be the same installation.")
+def restore_backup(file: Path, home: Path | None, replace: bool) -> None:
+    """Restore FILE into a home that is empty or not there yet.
+
+    Nothing is changed unless all of it can be restored.
+    """
+    from nanoclaw_core.cli.backup import restore
+
+    restore(_settings(), file, home, replace)
+
+
+@nanoclaw.group()
 def plugin() -> None:
     """List, enable and disable plugins.
 

@@ -20,6 +20,16 @@ def fault(folder: Path) -> str:
     return ""
 
 
+def version_of(path: Path) -> int:
+    """The version of the file's schema; 0 where it cannot be read. Blocks."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            return int(version)
+    except (sqlite3.DatabaseError, OSError):
+        return 0
+
+
 def _fault(path: Path) -> str:
     # Not opened as read-only: SQLite would leave its log and index behind.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:

@@ -26,9 +26,9 @@ _NO_LABELS: Final = frozenset({"image", "name", "exitCode", "execDuration", "sig
 
 def start_container(client: APIClient, spec: ContainerSpec, first_line: bytes) -> str:
     try:
-        container_id: str = _create(client, spec)
+        container_id = create_container(client, spec)
     except ImageNotFound as error:
-        raise ContainerFailed(spec.name, f"its image {spec.image} is not there; `nanoclaw image build` makes it") from error
+        raise _imageless(spec) from error
     try:
         _run(client, container_id, first_line)
     except BaseException:
@@ -38,7 +38,23 @@ def start_container(client: APIClient, spec: ContainerSpec, first_line: bytes) -
     return container_id
 
 
-def _create(client: APIClient, spec: ContainerSpec) -> str:
+def create_reader(client: APIClient, spec: ContainerSpec) -> str:
+    """A container of whose output Docker keeps nothing."""
+    try:
+        return create_container(client, spec, LogConfig(type="none"), has_input=False)
+    except ImageNotFound as error:
+        raise _imageless(spec) from error
+
+
+def attach_output(client: APIClient, container_id: str) -> Any:  # pairs of what comes on standard output and error
+    return client.attach(container_id, stdout=True, stderr=True, stream=True, demux=True)
+
+
+def _imageless(spec: ContainerSpec) -> ContainerFailed:
+    return ContainerFailed(spec.name, f"its image {spec.image} is not there; `nanoclaw image build` makes it")
+
+
+def create_container(client: APIClient, spec: ContainerSpec, log: LogConfig | None = None, *, has_input: bool = True) -> str:
     host_config = client.create_host_config(
         network_mode="none",
         cap_drop=["ALL"],
@@ -54,7 +70,7 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
         # Programs may run from /tmp: builds do, and /workspace would let them anyway.
         tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.limits.tmp}"},  # noqa: S108
         mounts=[BindMount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
-        log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "2"}),
+        log_config=log or LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "2"}),
     )
     created = client.create_container(
         spec.image,
@@ -64,7 +80,7 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
         environment=dict(spec.environment),
         labels=dict(spec.labels),
         host_config=host_config,
-        stdin_open=True,  # with the SDK's StdinOnce: it closes for good when the first writer leaves
+        stdin_open=has_input,  # with the SDK's StdinOnce: it closes for good when the first writer leaves
         use_config_proxy=False,  # the proxies of the user's Docker configuration may carry a password
     )
     return str(created["Id"])

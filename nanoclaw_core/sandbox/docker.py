@@ -23,6 +23,8 @@ from nanoclaw_core.errors import ContainerFailed, ImageBuildFailed, NanoClawErro
 from nanoclaw_core.models import BuildContext, ContainerSpec, ContainerState
 from nanoclaw_core.sandbox.containers import (
     answers_of,
+    attach_output,
+    create_reader,
     died,
     freeze,
     inspected,
@@ -95,6 +97,30 @@ class DockerRuntime:
         # Read whole, because Docker counts in lines and not in bytes; the log's limits keep it below 2 MB.
         written = await self._call(lambda client: unless_gone(lambda: client.logs(container_id), b""))
         return written[-limit:]
+
+    @asynccontextmanager
+    async def read(self, spec: ContainerSpec) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """See `ReadingRuntime`."""
+        failed = partial(ContainerFailed, spec.name)
+        container_id = await self._call(partial(create_reader, spec=spec), failed)
+        try:
+            async with self._stream(partial(attach_output, container_id=container_id), failed) as pieces:
+                await self._call(lambda client: client.start(container_id), failed)
+                yield self._said(pieces, container_id, failed)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.remove(container_id)
+
+    async def _said(self, pieces: AsyncIterator[Any], container_id: str, failed: Refused) -> AsyncIterator[bytes]:
+        complaint = b""
+        async for out, error in pieces:
+            complaint = (complaint + (error or b""))[-2000:]
+            if out:
+                yield out
+        code = (await self._call(lambda client: client.wait(container_id)))["StatusCode"]
+        if code != 0:
+            last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+            raise failed(last or f"it ended with code {code}")
 
     async def watch(self, labels: Mapping[str, str]) -> AsyncGenerator[ContainerState | None, None]:
         filters = {"type": "container", "event": "die", "label": _filter(labels)}

@@ -213,6 +213,11 @@ def look_into(path: Path) -> Engine:
     return _engine(_url(path), writes=False)
 
 
+def copy_engine(path: Path) -> Engine:
+    """An engine that can change a SQLite database which no host has; the caller disposes of it."""
+    return _engine(_url(path), writes=True)
+
+
 def _url(url_or_path: str | Path) -> URL:
     if isinstance(url_or_path, str) and "://" in url_or_path:
         return make_url(url_or_path)

@@ -24,6 +24,12 @@ def known_id(conn: Connection) -> str:
     return conn.execute(select(installation.c.value).where(installation.c.key == _ID)).scalar() or ""
 
 
+def set_id(conn: Connection, value: str) -> None:
+    """Give the installation another id: what an earlier one made is not this one's."""
+    insert = insert_into(conn, installation).values(key=_ID, value=value)
+    conn.execute(insert.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
 def note_schema(conn: Connection, version: str) -> None:
     """Note which version of NanoClaw gave the database its schema: older ones name it when they refuse the database."""
     insert = insert_into(conn, installation).values(key=_SCHEMA_BY, value=version)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,7 @@ _HERE: Final = Path(__file__).parent.parent
 
 
 class FakeRuntime:
-    """Implements `Runtime`, and pauses and measures. Use it as an async context manager: leaving it kills what still runs.
+    """Implements `Runtime`, pauses, measures, can be read from. An async context manager: leaving it kills what still runs.
 
     Knobs for tests: `unavailable` makes every method raise, and breaks the watches; `crash_at_start` makes every container
     end at once with code 1; `images` are the tags that exist; `build_failure` is the reason the next builds fail for.
@@ -42,6 +42,7 @@ class FakeRuntime:
         self.engine = engine
         self.crash_at_start = False
         self.specs: list[ContainerSpec] = []
+        self.read_specs: list[ContainerSpec] = []
         self.images: set[str] = set()
         self.built: list[BuildContext] = []
         self.imported: list[tuple[str, str]] = []
@@ -174,6 +175,18 @@ class FakeRuntime:
         container = self._containers.get(container_id)
         return bytes(container.output[-limit:]) if container and limit > 0 else b""
 
+    @asynccontextmanager
+    async def read(self, spec: ContainerSpec) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `ReadingRuntime`: the program runs on this machine, with the Python of the tests."""
+        self._check()
+        self.read_specs.append(spec)
+        places = {mount.target: str(mount.source) for mount in spec.mounts}
+        argv = [sys.executable, *(places.get(word, word) for word in spec.argv[1:])]
+        async with await anyio.open_process(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            yield _output_of(process, spec.name)
+            with suppress(ProcessLookupError):
+                process.kill()
+
     async def watch(self, labels: Mapping[str, str]) -> AsyncIterator[ContainerState | None]:
         """See `Runtime`."""
         self._check()
@@ -221,6 +234,16 @@ class FakeRuntime:
         for stream in list(self._watches):
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await stream.send(container.state)
+
+
+async def _output_of(process: Process, name: str) -> AsyncIterator[bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async for piece in process.stdout:
+        yield piece
+    complaint = b"".join([piece async for piece in process.stderr])
+    if await process.wait() != 0:
+        raise ContainerFailed(name, complaint.decode(errors="replace").strip().rpartition("\n")[2])
 
 
 class _Container:
