@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any, Final, TypeVar
 
@@ -12,6 +12,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig
 from docker.types import Mount as BindMount
 from docker.utils import version_gte
+from docker.utils.socket import demux_adaptor, frames_iter
 from requests import Response
 
 from nanoclaw_core.errors import ContainerFailed
@@ -46,8 +47,11 @@ def create_reader(client: APIClient, spec: ContainerSpec) -> str:
         raise _imageless(spec) from error
 
 
-def attach_output(client: APIClient, container_id: str) -> Any:  # pairs of what comes on standard output and error
-    return client.attach(container_id, stdout=True, stderr=True, stream=True, demux=True)
+def attach_output(client: APIClient, container_id: str) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """What comes on standard output and on standard error, from now on."""
+    attached = client.attach_socket(container_id, params={"stdout": 1, "stderr": 1, "stream": 1})
+    frames = frames_iter(attached, tty=False)  # type: ignore[no-untyped-call]  # the stubs leave it out
+    return (demux_adaptor(*frame) for frame in frames)
 
 
 def _imageless(spec: ContainerSpec) -> ContainerFailed:
