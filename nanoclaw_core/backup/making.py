@@ -22,10 +22,12 @@ from nanoclaw_core.backup.records import DATABASE, FORMAT, RUNNING, Header, Kind
 from nanoclaw_core.backup.sqlite import SIDE_FILES, copy_other, is_database
 from nanoclaw_core.backup.workspaces import AT_ONCE, Workspaces, workspaces_of
 from nanoclaw_core.backup.writer import Writer
+from nanoclaw_core.errors import DatabaseBroken
 from nanoclaw_core.mailbox.files import VERSION, MailboxUnusable
-from nanoclaw_core.mailbox.snapshot import FILES, copy_mailbox
+from nanoclaw_core.mailbox.snapshot import FILES, copy_mailbox, fault_of_copy, is_newer
 from nanoclaw_core.models import Session
 from nanoclaw_core.ports import Clock
+from nanoclaw_core.store.inspection import examine
 from nanoclaw_core.store.snapshot import Moment, copy_database, moment
 
 #: What a backup never holds, beside what belongs to a running host; backups of backups would grow for ever.
@@ -107,6 +109,8 @@ class Backup:
                 self.between()
             copy = Path(place, DATABASE)
             copy_database(self.home / DATABASE, copy, since)
+            if fault := examine(copy).fault:
+                raise DatabaseBroken(self.home / DATABASE, fault)
             self._add_copy(writer, copy, DATABASE)
             for session in since.sessions:
                 self._add_tree(writer, f"{session.folder}/inbox", Path(place))
@@ -121,17 +125,20 @@ class Backup:
 
     def _add_mailbox(self, writer: Writer, session: Session, place: Path) -> None:
         """Add both files; one that is broken is kept as it is, under a name that lets the session begin anew."""
-        folder = self.home / session.folder
         try:
-            copies = copy_mailbox(folder, place)
+            copies = copy_mailbox(self.home / session.folder, place)
+            is_sound = is_newer(place) or not fault_of_copy(place)
         except MailboxUnusable:
+            is_sound = False
+        if is_sound:
+            for copy in copies:
+                self._add_copy(writer, copy, f"{session.folder}/{copy.name}")
+        else:
             self._damaged.append(session.folder)
             for name in FILES:
                 self._add_file(writer, f"{session.folder}/{name}", as_name=f"{session.folder}/{name}.damaged")
-                (place / name).unlink(missing_ok=True)
-            return
-        for copy in copies:
-            self._add_copy(writer, copy, f"{session.folder}/{copy.name}")
+        for left in place.iterdir():
+            left.unlink()
 
     def _add_copy(self, writer: Writer, copy: Path, name: str) -> None:
         self._add_parents(writer, name)

@@ -139,17 +139,19 @@ class _Unzipped:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         self._zipped = gzip.GzipFile(fileobj=file, mode="rb")
+        self._begun = False
 
     def read(self, count: int) -> bytes:
         try:
-            return self._zipped.read(count)
+            piece = self._zipped.read(count)
         except EOFError as error:
             raise BackupUnusable(self._path, INCOMPLETE) from error
         except gzip.BadGzipFile as error:
-            is_none = "Not a gzipped file" in str(error)
-            raise BackupUnusable(self._path, NO_BACKUP if is_none else f"it is damaged ({error})") from error
+            raise BackupUnusable(self._path, f"it is damaged ({error})" if self._begun else NO_BACKUP) from error
         except zlib.error as error:
             raise BackupUnusable(self._path, f"it is damaged ({error})") from error
+        self._begun = True
+        return piece
 
 
 class _Reading:
@@ -182,9 +184,17 @@ class _Reading:
         manifest = self._record(next_member(self._tar), MANIFEST, Manifest, INCOMPLETE)
         if manifest.sha256 != self._sum.hexdigest() or manifest.members != self._count or culprit:
             raise BackupUnusable(self._path, f"it is damaged: {culprit or 'its list of members'} is not what was backed up")
-        if next_member(self._tar) is not None or len(self._stream.read(_PADDING)) == _PADDING:
-            raise BackupUnusable(self._path, "something follows its end")
+        self._require_end()
         return manifest
+
+    def _require_end(self) -> None:
+        """Read what `tarfile` leaves unread, at whose end the checksum of the compression is compared."""
+        is_more, padding = next_member(self._tar) is not None, 0
+        while not is_more and (piece := self._stream.read(CHUNK)):
+            padding += len(piece)
+            is_more = padding > _PADDING
+        if is_more:
+            raise BackupUnusable(self._path, "something follows its end")
 
     def _take(self, entry: tarfile.TarInfo) -> None:
         name = entry.name.removeprefix(HOME)

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from nanoclaw_core.errors import BackupFailed
+
 #: What SQLite keeps beside a database; a copy needs none of it.
 SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 _MAGIC: Final = b"SQLite format 3\0"
@@ -22,13 +24,19 @@ def is_database(path: Path) -> bool:
 
 
 def copy_other(path: Path, place: Path) -> Path | None:
-    """A copy of a database as it is at one moment, in the folder `place`; None for one that SQLite cannot read."""
+    """A copy of a database as it is at one moment, in the folder `place`; None for one that SQLite cannot read.
+
+    Raises:
+        BackupFailed: there is no room for a copy, or the disk fails.
+    """
     copy = place / "other.db"
     try:
         uri = f"{path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=30)) as live, closing(sqlite3.connect(copy)) as target:
             live.backup(target)
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
         copy.unlink(missing_ok=True)
-        return None
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return None
+        raise BackupFailed(f"of {path}", f"{error} (copies are made in {place})") from error
     return copy

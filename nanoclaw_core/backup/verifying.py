@@ -10,9 +10,7 @@ from pathlib import Path
 from nanoclaw_core.backup.reader import read
 from nanoclaw_core.backup.records import DATABASE, Header, Kind, Manifest, Member, is_mailbox
 from nanoclaw_core.errors import BackupTooNew, BackupUnusable, DatabaseBroken, HomeUnusable
-from nanoclaw_core.mailbox.files import VERSION
-from nanoclaw_core.mailbox.inspection import version_of
-from nanoclaw_core.mailbox.snapshot import fault_of_copy
+from nanoclaw_core.mailbox.snapshot import fault_of_copy, is_newer
 from nanoclaw_core.store.inspection import examine
 
 
@@ -48,7 +46,7 @@ class Databases:
         Raises:
             BackupTooNew, BackupUnusable: this version cannot go on with it.
         """
-        if any(version_of(path) > VERSION for path in folder.glob("*bound.db")):
+        if is_newer(folder):
             raise BackupTooNew(self._file, self._version)
         if reason := fault_of_copy(folder):
             raise BackupUnusable(self._file, f"the mailbox {name} is damaged ({reason})")

@@ -147,4 +147,5 @@ def failures_of(target: object) -> Iterator[None]:
     except (BrokenPipeError, FileExistsError):  # whoever read it has left; nothing was begun
         raise
     except OSError as error:
-        raise BackupFailed(target, error.strerror or str(error)) from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise BackupFailed(target, f"{where}{error.strerror or error}") from error

@@ -7,10 +7,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
-from nanoclaw_core.mailbox.files import MailboxFiles, MailboxUnusable
-from nanoclaw_core.mailbox.inspection import fault
+from nanoclaw_core.errors import BackupFailed
+from nanoclaw_core.mailbox.files import VERSION, MailboxFiles, MailboxUnusable
+from nanoclaw_core.mailbox.inspection import fault, version_of
 
 FILES: Final = ("inbound.db", "outbound.db")
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PATIENCE: Final = 30.0  # seconds that the host's own transactions may take
 
 
@@ -21,7 +23,7 @@ def copy_mailbox(folder: Path, into: Path) -> list[Path]:
     are held, which is for as long as it takes to begin reading; the copying keeps nobody waiting.
 
     Raises:
-        MailboxUnusable: one of the files cannot be read as what it is.
+        MailboxUnusable: one of the files is damaged. BackupFailed: there is no room for a copy, or the disk fails.
     """
     present = [name for name in FILES if (folder / name).exists()]
     try:
@@ -37,8 +39,10 @@ def copy_mailbox(folder: Path, into: Path) -> list[Path]:
             for name, reader in zip(present, readers, strict=True):
                 copy = stack.enter_context(closing(sqlite3.connect(into / name)))
                 reader.backup(copy)
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise MailboxUnusable(folder, str(error)) from error
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise MailboxUnusable(folder, str(error)) from error
+        raise BackupFailed(f"of {folder}", f"{error} (copies are made in {into})") from error
     return [into / name for name in present]
 
 
@@ -51,6 +55,11 @@ def fault_of_copy(folder: Path) -> str:
     except MailboxUnusable as error:
         return str(error)
     return ""
+
+
+def is_newer(folder: Path) -> bool:
+    """Whether a later version of NanoClaw wrote the copied mailbox in `folder`. Blocks."""
+    return any(version_of(folder / name) > VERSION for name in FILES)
 
 
 def _open(path: Path) -> closing[sqlite3.Connection]:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import tarfile
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,24 @@ import anyio
 import pytest
 from anyio import from_thread, to_thread
 
-from nanoclaw_core.backup import packer
+from nanoclaw_core.backup import making, packer
 from nanoclaw_core.backup.verifying import verify
-from nanoclaw_core.errors import BackupTooNew, BackupUnusable, ContainerFailed, HomeUnusable, HostRunning
+from nanoclaw_core.errors import (
+    BackupFailed,
+    BackupTooNew,
+    BackupUnusable,
+    ContainerFailed,
+    DatabaseBroken,
+    HomeUnusable,
+    HostRunning,
+)
 from nanoclaw_core.home import own_home
+from nanoclaw_core.mailbox import snapshot
 from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.store import workers
+from nanoclaw_core.store.inspection import Condition
 from nanoclaw_core.store.installation import known_id
+from nanoclaw_core.store.snapshot import Moment, copy_database
 from nanoclaw_core.testing import FakeRuntime
 from tests.backup.shop import CHATS, back_up, open_shop, restored
 
@@ -108,15 +120,29 @@ async def test_a_database_of_a_plugin_is_copied_as_one_while_it_is_open(home: Pa
         assert found.execute("SELECT name FROM keys").fetchone() == ("one",)
 
 
-async def test_a_damaged_mailbox_keeps_nobody_from_a_backup_and_its_session_begins_anew(home: Path, folder: Path) -> None:
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"garbage" * 1000)
+
+
+def spoil_a_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+
+
+@pytest.mark.parametrize("damage", [overwrite, spoil_a_page, Path.unlink])
+async def test_a_damaged_mailbox_keeps_nobody_from_a_backup_and_its_session_begins_anew(
+    home: Path, folder: Path, damage: Callable[[Path], object]
+) -> None:
     session = await session_of(home)
-    (session / "outbound.db").write_bytes(b"garbage" * 1000)
+    damage(session / "outbound.db")
+    broken = [path.read_bytes() for path in session.glob("outbound.db")]
     made = await back_up(home, folder / "backup")
     assert made.damaged == [session.relative_to(home).as_posix()]
-    verify(folder / "backup")
+    await to_thread.run_sync(verify, folder / "backup")
     await restored(folder / "backup", folder / "new")
-    kept = folder / "new" / session.relative_to(home) / "outbound.db.damaged"
-    assert kept.read_bytes() == b"garbage" * 1000
+    kept = (folder / "new" / session.relative_to(home)).glob("outbound.db.damaged")
+    assert [path.read_bytes() for path in kept] == broken
     async with open_shop(folder / "new") as shop:
         await shop.say(CHATS[0], "second")
         await shop.run()
@@ -357,11 +383,36 @@ async def test_an_interrupted_restore_leaves_nothing(home: Path, folder: Path, m
     assert listing(folder) == ["backup", "old"]
 
 
-async def test_a_damaged_central_database_is_not_restored(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoilt(_path: Path, into: Path, _since: object) -> None:
-        into.write_bytes(b"SQLite format 3\0" + b"garbage" * 1000)
+async def test_a_damaged_central_database_is_not_backed_up(home: Path, folder: Path) -> None:
+    spoil_a_page(home / "nanoclaw.db")
+    with pytest.raises(DatabaseBroken):
+        await back_up(home, folder / "backup")
 
-    monkeypatch.setattr("nanoclaw_core.backup.making.copy_database", spoilt)
+
+async def test_a_full_disk_for_copies_is_not_taken_for_damage(
+    home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def backup(self, *_: object, **__: object) -> None:
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise full
+
+    def opened(path: Path) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(path, isolation_level=None, factory=Full))
+
+    monkeypatch.setattr(snapshot, "_open", opened)
+    with pytest.raises(BackupFailed, match="disk is full"):
+        await back_up(home, folder / "backup")
+
+
+async def test_a_damaged_central_database_is_not_restored(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(path: Path, into: Path, since: Moment) -> None:
+        copy_database(path, into, since)
+        spoil_a_page(into)
+
+    monkeypatch.setattr(making, "copy_database", spoilt)
+    monkeypatch.setattr(making, "examine", lambda _: Condition(revision="", is_newer=False, written_by="", fault=""))
     await back_up(home, folder / "backup")
     with pytest.raises(BackupUnusable, match="central database is damaged"):
         await to_thread.run_sync(verify, folder / "backup")

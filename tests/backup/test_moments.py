@@ -35,7 +35,7 @@ async def do(shop: Shop, steps: Steps, said: list[tuple[str, str]]) -> None:
             await getattr(shop, step)(known[number])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(before=st.lists(one_step, max_size=20), meanwhile=st.lists(some_steps, max_size=4), after=some_steps)
 def test_every_message_has_one_outcome(before: Steps, meanwhile: list[Steps], after: Steps) -> None:
     with tempfile.TemporaryDirectory(prefix="nc") as folder:
