@@ -50,7 +50,7 @@ class _Restorer:
 
     def take(self, member: Member, pieces: Iterator[bytes]) -> None:
         if member.stored_size + _SPARE > free_bytes(self._place):
-            raise HomeUnusable(self._place, f"its disk has no room for {member.name!r} ({member.size:,} bytes)")
+            raise HomeUnusable(self._place, "its disk has no room for all of the backup")
         try:
             self._tree.write(member, pieces)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:

@@ -38,6 +38,7 @@ def copy_mailbox(folder: Path, into: Path) -> list[Path]:
                 writer.execute("ROLLBACK")
             for name, reader in zip(present, readers, strict=True):
                 copy = stack.enter_context(closing(sqlite3.connect(into / name)))
+                copy.execute("PRAGMA synchronous=OFF")  # a copy that a power cut spoils is a backup that was not made
                 reader.backup(copy)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
