@@ -34,6 +34,7 @@ _EXTENSIONS: Final = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _LARGEST_EXTENSION: Final = 64 * 1024
+_LARGEST_MAP: Final = 4 * 1024 * 1024
 _LARGEST_RECORD: Final = 4 * 1024 * 1024
 _PADDING: Final = 1024 * 1024
 NO_BACKUP: Final = "it is no backup of NanoClaw"
@@ -60,6 +61,21 @@ class Entry(tarfile.TarInfo):
             raise tarfile.ReadError("a header has an absurd size")
         return entry
 
+    # Any: as `tarfile` calls it, whose own would look for the end of a map for ever, and hold one of any length.
+    def _proc_gnusparse_10(self, next: Any, _headers: Any, tar: Any) -> None:  # noqa: A002
+        text, lines, wanted = bytearray(), 0, 1
+        while lines < wanted:
+            block = tar.fileobj.read(tarfile.BLOCKSIZE)
+            if len(block) < tarfile.BLOCKSIZE or len(text) > _LARGEST_MAP:
+                raise tarfile.ReadError("a map of holes is cut, or absurd")
+            text += block
+            lines += block.count(b"\n")
+            if lines and wanted == 1:
+                wanted = 1 + 2 * int(text.partition(b"\n")[0])
+        numbers = [int(number) for number in text.split(b"\n")[1:wanted]]
+        next.offset_data = tar.fileobj.tell()
+        next.sparse = list(zip(numbers[::2], numbers[1::2], strict=True))
+
 
 class Readable(Protocol):
     """What `tarfile` needs of a file."""
@@ -76,7 +92,10 @@ def open_members(stream: Readable) -> tarfile.TarFile:
 
 def next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     """The next entry, which `tarfile` then forgets; None at the end."""
-    entry = tar.next()
+    try:
+        entry = tar.next()
+    except (ValueError, LookupError, OverflowError) as error:  # what `tarfile` makes of numbers that are none
+        raise tarfile.ReadError(str(error)) from error
     tar.members.clear()  # type: ignore[attr-defined]  # the stubs leave it out
     if entry is not None and entry.size < 0:
         raise tarfile.ReadError("a header has an absurd size")

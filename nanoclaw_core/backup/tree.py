@@ -27,7 +27,7 @@ class _Level:
 class Tree:
     """Everything is made new, by way of descriptors of the folders above that no link has led to.
 
-    `user` and `group` get what is in the agents' folders and the sessions' states; None leaves it to who runs this.
+    `owner` (user and group) gets what is in the agents' folders and the sessions' states; None leaves it to who runs this.
     """
 
     def __init__(self, root: Path, owner: tuple[int, int] | None) -> None:

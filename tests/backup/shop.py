@@ -128,6 +128,7 @@ async def open_shop(home: Path, chats: Sequence[str] = CHATS) -> AsyncIterator[S
             home=home,
             clock=clock,
             wake=lambda _: None,
+            stop=lambda _: None,
             say=_unheard,
             tell=lambda _: None,
         )

@@ -226,6 +226,14 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     assert "absurd size" in reason(raw(tmp_path / "backup", entry, bytes(1 << 20)))
 
 
+@pytest.mark.parametrize("content", [b"7" * 512, b"9\n1\n".ljust(512, b"\0"), b"many\n".ljust(512, b"\0"), b"-5\n".ljust(512)])
+def test_a_map_of_holes_that_is_cut_or_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    entry = tarfile.TarInfo("home/x")
+    entry.size = len(content)
+    entry.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+    assert reason(raw(tmp_path / "backup", entry, content))
+
+
 def test_a_file_with_absurd_holes_is_refused(tmp_path: Path) -> None:
     holes = Member(name="x", kind=Kind.FILE, size=1 << 50, segments=((0, 1),))
     assert "size is absurd" in refusal(tmp_path, [(holes, b"x")])
