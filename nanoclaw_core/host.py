@@ -31,6 +31,7 @@ from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, Clock, ClosingProvider, Runtime
 from nanoclaw_core.routing.dialogue import AgentDialogue
+from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
 from nanoclaw_core.sandbox.spec import worker_user
@@ -116,6 +117,15 @@ class Host:
             say=self.delivery.say,
             tell=plugins.tell,
         )
+        recovery = Recovery(
+            database=database,
+            journal=self.journal,
+            home=settings.home,
+            clock=clock,
+            wake=self.pool.wake,
+            deliver=self.delivery.wake,
+        )
+        self.mailboxes.renew = recovery.renew  # bound late: it wakes those who use the mailboxes
         ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
         self._image = WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
         self._image_state, self._image_tag = "not asked yet", ""

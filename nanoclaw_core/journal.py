@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import msgspec
 from anyio import to_thread
-from sqlalchemy import Connection, Executable, bindparam, exists, select, update
+from sqlalchemy import Connection, Executable, Select, bindparam, exists, select, update
 
 from nanoclaw_core.errors import MessageTooLong
 from nanoclaw_core.models import Address, InboundMessage, clean_text
@@ -82,6 +82,11 @@ class Journal:
         if not entries and accepted == self._accepted and self._news.is_set():
             self._news = anyio.Event()
         return entries
+
+    async def heard(self, address: Address, since: float) -> list[JournalEntry]:
+        """The routed messages of a chat and thread that some agent heard, received after `since`, in order."""
+        entries = await self._db.read(partial(_heard, address=address, since=since))
+        return [entry for entry in entries if entry.message.address.thread == address.thread]
 
     async def routed(self, outcomes: Mapping[int, str]) -> None:
         """Note what became of messages, each by its `seq` in one word; they are not handed out again."""
@@ -158,7 +163,16 @@ def _count_stranger(conn: Connection, address: Address, now: float) -> None:
 
 
 def _unrouted(conn: Connection, limit: int) -> list[JournalEntry]:
-    query = select(events).where(events.c.routed_at.is_(None)).order_by(events.c.seq).limit(limit)
+    return _entries(conn, select(events).where(events.c.routed_at.is_(None)).order_by(events.c.seq).limit(limit))
+
+
+def _heard(conn: Connection, address: Address, since: float) -> list[JournalEntry]:
+    chat = (events.c[name] == value for name, value in _chat_key(address).items())
+    query = select(events).where(*chat, events.c.outcome == "heard", events.c.received_at > since)
+    return _entries(conn, query.order_by(events.c.seq))
+
+
+def _entries(conn: Connection, query: Select[Any]) -> list[JournalEntry]:  # Any: its columns
     return [
         JournalEntry(
             seq=row.seq,

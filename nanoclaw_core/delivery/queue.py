@@ -226,6 +226,8 @@ class Delivery:
         able = channel.capabilities
         may_repeat = able.idempotent_send or row.kind is OutboundKind.NOTICE
         receipts = await mailbox.receipt(row.seq)
+        if receipts.is_over:  # its mailbox has begun anew: nobody knows any more what of it was sent
+            return ""
         doubt = ""
         for number, text in enumerate(split(row.text, able.max_length, able.length_unit)):
             if number in receipts.sent:

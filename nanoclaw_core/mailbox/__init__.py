@@ -1,7 +1,17 @@
 """One session's two files: `inbound.db`, what the agent is to hear, and `outbound.db`, what it said and did."""
 
 from nanoclaw_core.mailbox.box import Mailbox, Mailboxes
-from nanoclaw_core.mailbox.files import MailboxUnusable
+from nanoclaw_core.mailbox.files import MailboxBroken, MailboxUnusable
 from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
 
-__all__ = ["Call", "Mailbox", "MailboxUnusable", "Mailboxes", "NewOutbound", "NewRow", "OutstandingPush", "Receipts"]
+__all__ = [
+    "Call",
+    "Mailbox",
+    "MailboxBroken",
+    "MailboxUnusable",
+    "Mailboxes",
+    "NewOutbound",
+    "NewRow",
+    "OutstandingPush",
+    "Receipts",
+]

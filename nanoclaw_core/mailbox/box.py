@@ -5,22 +5,23 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
 from anyio import CancelScope, to_thread
 
 from nanoclaw_core.mailbox import inbound, outbound
-from nanoclaw_core.mailbox.files import MailboxFiles, Side
+from nanoclaw_core.mailbox.files import MailboxBroken, MailboxFiles, Side
 from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
 from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd, Undelivered
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Renew: TypeAlias = Callable[[Session, MailboxBroken], Awaitable[None]]
 
 _OPEN: Final = 64
 
@@ -29,14 +30,18 @@ class Mailbox:
     """One session's rows, pushes, answers and receipts.
 
     Every method is one transaction in a worker thread, durable when it returns, and changes one of the two files. Methods
-    of one mailbox run one after another. All of them may raise `MailboxUnusable`.
+    of one mailbox run one after another. All of them may raise `MailboxUnusable`. After `MailboxBroken`, a new pair of files
+    takes the place of the old one before the next method runs: what its users remember of the old one holds no more.
     """
 
     def __init__(self, session: Session, mailboxes: Mailboxes) -> None:
         self.session_id = session.id
+        self._session = session
         self._folder = mailboxes.home / session.folder
         self._mailboxes = mailboxes
         self._files: MailboxFiles | None = None
+        self._was_open = False
+        self._fault: MailboxBroken | None = None
         self._lock = anyio.Lock()
 
     # --- what the agent is to hear ---
@@ -146,6 +151,11 @@ class Mailbox:
     # --- the files ---
 
     @property
+    def is_sound(self) -> bool:
+        """Whether its files are open, and nothing was found to be wrong with them."""
+        return self.is_open and self._fault is None
+
+    @property
     def is_open(self) -> bool:
         """Whether its files are open."""
         return self._files is not None
@@ -172,23 +182,45 @@ class Mailbox:
         def transact() -> T:
             if self._files is None:
                 self._files = MailboxFiles(self._folder)
+                self._was_open = True
             with self._files.transaction(side, durable=durable) as connection:
                 return change(connection)
 
         async with self._lock:
             await self._mailboxes.make_room(self)
-            return await to_thread.run_sync(transact)
+            if self._fault is not None:
+                await self._renew(self._fault)
+            try:
+                return await to_thread.run_sync(transact)
+            except MailboxBroken as broken:
+                if self._was_open or self._mailboxes.renew is None:  # somebody may rely on what was in it
+                    self._fault = self._mailboxes.renew and broken
+                    raise
+                await self._renew(broken)
+                return await to_thread.run_sync(transact)
+
+    async def _renew(self, broken: MailboxBroken) -> None:
+        assert self._mailboxes.renew is not None  # noqa: S101  # see above
+        files, self._files = self._files, None
+        if files is not None:
+            await to_thread.run_sync(files.close)
+        await self._mailboxes.renew(self._session, broken)
+        self._fault = None
 
     def _now(self) -> float:
         return self._mailboxes.now()
 
 
 class Mailboxes:
-    """The mailboxes of all sessions below `home`; the files of at most 64 that nobody uses stay open."""
+    """The mailboxes of all sessions below `home`; the files of at most 64 that nobody uses stay open.
 
-    def __init__(self, home: Path, *, now: Callable[[], float] = time.time) -> None:
+    `renew` gives a session a new pair of files in place of a broken one; without it, a broken one stays an error.
+    """
+
+    def __init__(self, home: Path, *, now: Callable[[], float] = time.time, renew: Renew | None = None) -> None:
         self.home = home
         self.now = now
+        self.renew = renew
         self._known: WeakValueDictionary[str, Mailbox] = WeakValueDictionary()
         self._recent: OrderedDict[str, Mailbox] = OrderedDict()
 
@@ -201,8 +233,11 @@ class Mailboxes:
         mailbox = self._known.get(session.id)
         if mailbox is None:
             mailbox = self._known[session.id] = Mailbox(session, self)
-        if not mailbox.is_open:
-            await mailbox.conversation()
+        if not mailbox.is_sound:
+            try:
+                await mailbox.conversation()
+            except MailboxBroken:
+                await mailbox.conversation()  # it has begun anew
         return mailbox
 
     async def make_room(self, user: Mailbox) -> None:

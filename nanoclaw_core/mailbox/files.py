@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from nanoclaw_core.errors import DatabaseTooNew, NanoClawError
+from nanoclaw_core.mailbox.aside import finish_renewal
 
 Side: TypeAlias = Literal["inbound", "outbound"]
 
@@ -96,41 +97,61 @@ _VIEWS: Final[dict[Side, str]] = {
         WHERE seq > (SELECT floor FROM acknowledged) AND seq NOT IN (SELECT seq FROM acks)
     """,
 }
+# Whether a file speaks of rows that the other one has never had.
 _LOST: Final[dict[Side, str]] = {
     "inbound": """
-        SELECT floor > (SELECT coalesce(max(seq), 0) FROM outbound.sqlite_sequence WHERE name = 'messages') FROM delivered
+        SELECT max(floor, coalesce((SELECT max(seq) FROM finals), 0), coalesce((SELECT max(seq) FROM parts), 0))
+            > (SELECT coalesce(max(seq), 0) FROM outbound.sqlite_sequence WHERE name = 'messages') FROM delivered
     """,
     "outbound": """
-        SELECT floor > (SELECT coalesce(max(seq), 0) FROM inbound.sqlite_sequence WHERE name = 'rows') FROM acknowledged
+        SELECT max(floor, coalesce((SELECT max(seq) FROM acks), 0))
+            > (SELECT coalesce(max(seq), 0) FROM inbound.sqlite_sequence WHERE name = 'rows')
+            OR EXISTS (SELECT 1 FROM push_rows WHERE row_id NOT IN (SELECT id FROM inbound.rows)) FROM acknowledged
     """,
 }
+USED: Final = "SELECT EXISTS (SELECT 1 FROM sqlite_sequence WHERE seq > 0)"
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class MailboxUnusable(NanoClawError):
     """A file of a mailbox cannot be read or written; nothing of the failed change is in it."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"The mailbox file {path} cannot be used: {reason}. Free or mend the disk, or restore a backup.")
-        self.path = path
+        super().__init__(f"The mailbox file {path} cannot be used: {reason}. {self.advice}")
+        self.path, self.reason = path, reason
+
+    advice = "Free or mend the disk, or restore a backup."
+
+
+class MailboxBroken(MailboxUnusable):
+    """A file of a mailbox is damaged, gone, or of another time than the one beside it: no waiting will mend that."""
+
+    advice = "The session begins anew at its next message; a copy of what is left is kept beside it."
 
 
 class MailboxFiles:
     """Both files of one mailbox, open. Used by one thread at a time.
 
-    Each connection writes its own file and sees the other one, read-only, under the other side's name.
+    Each connection writes its own file and sees the other one, read-only, under the other side's name. A file that is not
+    there is made; but one that was there before, as its neighbour can tell, is missed.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._paths: dict[Side, Path] = {"inbound": folder / "inbound.db", "outbound": folder / "outbound.db"}
+        self._paths: dict[Side, Path] = paths_in(folder)
         self._connections: dict[Side, sqlite3.Connection] = {}
         try:
-            with _errors_naming(folder):
+            with errors_naming(folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for side, path in self._paths.items():
-                with _errors_naming(path):
-                    self._connections[side] = _open(path, side)
+                finish_renewal(folder)
+                absent = missing(folder)
+            for side in sorted(self._paths, key=lambda side: side in absent):  # what is there says whether the other may be new
+                with errors_naming(self._paths[side]):
+                    self._connections[side] = _open(self._paths[side], side)
+                if absent and side not in absent:
+                    self._require_unused(side, absent)
             self._join("inbound", "outbound")
             self._join("outbound", "inbound")
+            self._identities = {path: _identity(path) for path in self._paths.values()}
         except NanoClawError:
             self.close()
             raise
@@ -143,7 +164,8 @@ class MailboxFiles:
         one is committed, but costs no writing to the disk.
         """
         connection = self._connections[side]
-        with _errors_naming(self._paths[side]):
+        with errors_naming(self._paths[side]):
+            self._require_there()
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -162,18 +184,57 @@ class MailboxFiles:
         for connection in self._connections.values():
             connection.close()
 
+    def _require_unused(self, side: Side, absent: Sequence[Side]) -> None:
+        if self._connections[side].execute(USED).fetchone()[0]:
+            raise MailboxBroken(self._paths[absent[0]], "it is gone, and the file beside it is not new")
+
+    def _require_there(self) -> None:
+        """SQLite goes on writing to a file that was deleted, and all of that would be lost."""
+        for path, identity in self._identities.items():
+            if _identity(path) != identity:
+                raise MailboxBroken(path, "it was deleted or replaced while it was open")
+
     def _join(self, side: Side, other: Side) -> None:
         """Let the connection of `side` see the other file.
 
         One that was lost or put back from an older copy is refused: its new rows would be taken for finished ones.
         """
-        with _errors_naming(self._paths[other]):
+        with errors_naming(self._paths[other]):
             uri = f"{self._paths[other].absolute().as_uri()}?mode=ro"
             self._connections[side].execute(f"ATTACH ? AS {other}", (uri,))
             self._connections[side].execute(_VIEWS[side])
             (lost,) = self._connections[side].execute(_LOST[side]).fetchone()
         if lost:
-            raise MailboxUnusable(self._paths[other], "it is older than the file beside it")
+            raise MailboxBroken(self._paths[other], "it is older than the file beside it")
+
+
+def paths_in(folder: Path) -> dict[Side, Path]:
+    """Where the files of the mailbox in `folder` lie."""
+    return {"inbound": folder / "inbound.db", "outbound": folder / "outbound.db"}
+
+
+def missing(folder: Path) -> list[Side]:
+    """The files of the mailbox in `folder` that have no content: new ones, or lost.
+
+    Raises:
+        MailboxBroken: they are certainly lost.
+    """
+    paths = paths_in(folder)
+    for path in paths.values():
+        if path.is_dir():
+            raise MailboxBroken(path, "there is a folder in its place")
+    absent = [side for side, path in paths.items() if not path.exists() or not path.stat().st_size]
+    if len(absent) == len(paths) and (folder / "state").exists():  # a worker's: made after the first row was there
+        raise MailboxBroken(folder, "both of its files are gone")
+    return absent
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def _open(path: Path, side: Side) -> sqlite3.Connection:
@@ -188,7 +249,7 @@ def _open(path: Path, side: Side) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path, side: Side) -> None:
     connection.row_factory = sqlite3.Row
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
@@ -199,11 +260,12 @@ def _prepare(connection: sqlite3.Connection, path: Path, side: Side) -> None:
 
 
 @contextmanager
-def _errors_naming(path: Path) -> Iterator[None]:
+def errors_naming(path: Path) -> Iterator[None]:
     """Turn what SQLite says about a broken or unreachable file into an error that names it."""
     try:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # ours, not the file's
         raise
     except (sqlite3.DatabaseError, OSError) as error:
-        raise MailboxUnusable(path, str(error)) from error
+        is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED  # without what SQLite adds to it
+        raise (MailboxBroken if is_damaged else MailboxUnusable)(path, str(error)) from error

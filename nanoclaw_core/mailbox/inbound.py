@@ -19,7 +19,8 @@ _INSERT: Final = """
     ON CONFLICT (id) DO NOTHING
 """
 _RAISE_FLOOR: Final = """
-    UPDATE delivered SET floor = coalesce((SELECT min(seq) - 1 FROM due), (SELECT max(seq) FROM outbound.messages), 0)
+    UPDATE delivered
+    SET floor = max(floor, coalesce((SELECT min(seq) - 1 FROM due), (SELECT max(seq) FROM outbound.messages), 0))
 """
 
 
@@ -61,7 +62,9 @@ def finish(db: sqlite3.Connection, seq: int, refused: str | None, now: float) ->
 
 def receipts(db: sqlite3.Connection, seq: int) -> Receipts:
     parts = db.execute("SELECT * FROM parts WHERE seq = ?", (seq,)).fetchall()
+    (floor,) = db.execute("SELECT floor FROM delivered").fetchone()
     return Receipts(
+        is_over=seq <= floor,
         sent={row["part"]: row["message_id"] for row in parts if row["message_id"] is not None},
         in_flight=frozenset(row["part"] for row in parts if row["in_flight"]),
         attempts=sum(row["attempts"] for row in parts),

@@ -6,18 +6,25 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from nanoclaw_core.mailbox.files import VERSION
+from nanoclaw_core.mailbox.files import USED, VERSION, MailboxBroken, missing, paths_in
 
 
 def fault(folder: Path) -> str:
     """What is wrong with the mailbox in `folder`, or ''. A file that is not there yet is fine. Blocks."""
-    for path in (folder / "inbound.db", folder / "outbound.db"):
-        try:
-            if path.exists() and (reason := _fault(path)):
-                return f"{path}: {reason}"
-        except (sqlite3.DatabaseError, OSError) as error:
-            return f"{path}: {error}"
-    return ""
+    used = False
+    try:
+        absent = missing(folder)
+        for side, path in paths_in(folder).items():
+            if side not in absent:
+                reason, is_used = _look(path)
+                if reason:
+                    return f"{path}: {reason}"
+                used = used or is_used
+    except MailboxBroken as broken:
+        return f"{broken.path}: {broken.reason}"
+    except (sqlite3.DatabaseError, OSError) as error:
+        return f"{path}: {error}"
+    return f"{folder}: one of its files is gone" if used and absent else ""
 
 
 def version_of(path: Path) -> int:
@@ -30,12 +37,14 @@ def version_of(path: Path) -> int:
         return 0
 
 
-def _fault(path: Path) -> str:
+def _look(path: Path) -> tuple[str, bool]:
+    """What is wrong with the file, and whether anything was ever in it."""
     # Not opened as read-only: SQLite would leave its log and index behind.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
         connection.execute("PRAGMA query_only=ON")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
-            return f"a later version of NanoClaw wrote it (schema {version})"
+            return f"a later version of NanoClaw wrote it (schema {version})", True
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    return "" if found == "ok" else str(found)
+        used = found == "ok" and bool(connection.execute(USED).fetchone()[0])
+    return "" if found == "ok" else str(found), used

@@ -40,7 +40,7 @@ _BY_ADDRESS: Final = """
 """
 _RAISE_FLOOR: Final = """
     UPDATE acknowledged
-    SET floor = coalesce((SELECT min(seq) - 1 FROM unacknowledged), (SELECT max(seq) FROM inbound.rows), 0)
+    SET floor = max(floor, coalesce((SELECT min(seq) - 1 FROM unacknowledged), (SELECT max(seq) FROM inbound.rows), 0))
 """
 
 

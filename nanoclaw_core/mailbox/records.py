@@ -66,12 +66,13 @@ class Receipts:
     """How far the parts of one outbound row got.
 
     `sent` maps parts to the platform's message ids; of those `in_flight` nobody knows whether they arrived; `attempts`
-    counts how often a part of the row was begun.
+    counts how often a part of the row was begun. `is_over` when the row is finished, or was of a file that is no more.
     """
 
     sent: Mapping[int, str]
     in_flight: frozenset[int]
     attempts: int
+    is_over: bool = False
 
 
 def row_values(row: NewRow) -> dict[str, object]:

@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from nanoclaw_core.commands import is_stop
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
-from nanoclaw_core.mailbox import Mailboxes, NewRow
+from nanoclaw_core.mailbox import MailboxBroken, Mailboxes, NewRow
 from nanoclaw_core.models import Address, Event, InboundMessage, Session, Wiring
 from nanoclaw_core.ports import Clock, Wake
 from nanoclaw_core.routing.engage import engages
@@ -130,8 +130,11 @@ class Router:
             each.failure = failure or each.failure
 
     async def _add(self, session: Session, entries: Sequence[JournalEntry]) -> None:
-        mailbox = await self.mailboxes.open(session)
-        await mailbox.add_rows([await self._row(session, entry) for entry in entries])
+        rows = [await row_of(self.home, session, entry) for entry in entries]
+        try:
+            await (await self.mailboxes.open(session)).add_rows(rows)
+        except MailboxBroken:
+            await (await self.mailboxes.open(session)).add_rows(rows)  # into the new one
         tell = self.stop if any(is_stop(entry.message.text) for entry in entries) else self.wake
         tell(session.id)
 
@@ -147,26 +150,32 @@ class Router:
         if heard.failure:
             await self.say(address, _LOST.format(reason=heard.failure))
 
-    async def _row(self, session: Session, entry: JournalEntry) -> NewRow:
-        message = entry.message
-        row_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:row:{session.id}:{entry.seq}"))
-        text, attachment = message.text, None
-        if len(text) > INLINE_LIMIT:
-            attachment = f"{row_id}/message.txt"
-            inbox = self.home / session.folder / "inbox"
-            await to_thread.run_sync(keep_text, inbox / attachment, text)
-            text = f"{text[:_EXCERPT]}\n[… {len(text) - _EXCERPT:,} more characters]"
-        return NewRow(
-            id=row_id,
-            address=message.address,
-            message_id=message.message_id,
-            sender_id=_writer(message)[0],
-            sender_name=message.sender.name,
-            text=text,
-            sent_at=message.sent_at,
-            reply_to=message.reply_to,
-            attachment=attachment,
-        )
+
+def row_id_of(session: Session, entry: JournalEntry) -> str:
+    """The id of the message in that session's mailbox, always the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:row:{session.id}:{entry.seq}"))
+
+
+async def row_of(home: Path, session: Session, entry: JournalEntry) -> NewRow:
+    """The message as a row for the session; what is long lies in the session's inbox when this returns."""
+    message = entry.message
+    row_id = row_id_of(session, entry)
+    text, attachment = message.text, None
+    if len(text) > INLINE_LIMIT:
+        attachment = f"{row_id}/message.txt"
+        await to_thread.run_sync(keep_text, home / session.folder / "inbox" / attachment, text)
+        text = f"{text[:_EXCERPT]}\n[… {len(text) - _EXCERPT:,} more characters]"
+    return NewRow(
+        id=row_id,
+        address=message.address,
+        message_id=message.message_id,
+        sender_id=_writer(message)[0],
+        sender_name=message.sender.name,
+        text=text,
+        sent_at=message.sent_at,
+        reply_to=message.reply_to,
+        attachment=attachment,
+    )
 
 
 def keep_text(path: Path, text: str) -> None:
@@ -192,7 +201,7 @@ def _wirings(connection: Connection, addresses: Set[Address]) -> dict[Address, l
 def _engaged(
     wirings: Mapping[Address, Sequence[Wiring]], messages: Sequence[InboundMessage]
 ) -> list[tuple[InboundMessage, list[Wiring]]]:
-    return [(each, [wiring for wiring in wirings[each.address] if _engages(wiring, each)]) for each in messages]
+    return [(each, [wiring for wiring in wirings[each.address] if is_engaged(wiring, each)]) for each in messages]
 
 
 def _writer(message: InboundMessage) -> tuple[str, str]:
@@ -204,7 +213,8 @@ def _session(connection: Connection, wiring: Wiring, thread: str | None, now: fl
     return sessions.ensure_session(connection, **ends, thread=thread, now=now)
 
 
-def _engages(wiring: Wiring, message: InboundMessage) -> bool:
+def is_engaged(wiring: Wiring, message: InboundMessage) -> bool:
+    """Whether the wiring's agent hears the message; an invalid pattern hears nothing."""
     try:
         return engages(wiring, message)
     except InvalidPattern as error:

@@ -16,6 +16,10 @@ from nanoclaw_core.ports import CheckContext, CheckResult
 from nanoclaw_core.store.inspection import examine, overview
 
 _RESTORE: Final = "`nanoclaw stop`, then put a copy from `backups/` in the home in its place"
+_NEWER: Final = "install that version again"
+_BROKEN: Final = (
+    "the host begins it anew by itself and keeps a copy; to have the old one, stop the host and restore that folder"
+)
 _MOST_MAILBOXES: Final = 200
 
 
@@ -46,7 +50,7 @@ async def check_mailboxes(context: CheckContext) -> AsyncIterator[CheckResult]:
     looked_at = marked[:_MOST_MAILBOXES]
     faults = await to_thread.run_sync(_faults, context.home, looked_at, abandon_on_cancel=True)
     for reason in faults:
-        yield fail("mailboxes", reason, "restore that session's folder from a backup, or move it away: the session begins anew")
+        yield fail("mailboxes", reason, _NEWER if "a later version" in reason else _BROKEN)
     sound = len(looked_at) - len(faults)
     line = f"{sound} of {len(marked)} mailboxes of sessions with work were looked at and are sound"
     if marked:

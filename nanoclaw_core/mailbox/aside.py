@@ -1,0 +1,58 @@
+"""Where a broken pair of files goes, and how a new one takes its place: whole, however often that is cut off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+NEW_PAIR: Final = "anew"
+UNFINISHED: Final = "anew.tmp"
+_BROKEN: Final = "broken-"
+_FILES: Final = ("inbound.db", "outbound.db")
+_BESIDE: Final = ("", "-wal", "-shm")
+_PLACE: Final = "place"  # holds the name of the folder where the old pair goes
+
+
+def set_aside(folder: Path, now: float) -> Path:
+    """Let the new pair, which is finished in `UNFINISHED`, take the place of the old one; return where that has gone."""
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    names = (f"{_BROKEN}{stamp}" + (f"-{number}" if number else "") for number in range(1000))
+    copy = next(folder / name for name in names if not (folder / name).exists())
+    copy.mkdir(mode=0o700)
+    (folder / UNFINISHED / _PLACE).write_text(copy.name)
+    (folder / UNFINISHED).rename(folder / NEW_PAIR)
+    finish_renewal(folder)
+    return copy
+
+
+def finish_renewal(folder: Path) -> None:
+    """Go on where `set_aside` was cut off, if it was. Each file has been exchanged, or not; the old one is never deleted."""
+    anew = folder / NEW_PAIR
+    if not anew.is_dir():
+        return
+    copy = folder / (anew / _PLACE).read_text()
+    for name in _FILES:
+        if (anew / name).exists():
+            for end in _BESIDE:
+                with suppress(FileNotFoundError):
+                    (folder / (name + end)).rename(copy / (name + end))
+            (anew / name).rename(folder / name)
+    shutil.rmtree(anew)
+    _sync(folder)
+
+
+def copies_in(folder: Path) -> list[Path]:
+    """The folders with broken pairs, oldest first."""
+    return sorted(path for path in folder.glob(f"{_BROKEN}*") if path.is_dir())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
