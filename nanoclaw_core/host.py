@@ -30,6 +30,7 @@ from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, Clock, ClosingProvider, Runtime
+from nanoclaw_core.retention import Retention
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
@@ -129,6 +130,9 @@ class Host:
         ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
         self._image = WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
         self._image_state, self._image_tag = "not asked yet", ""
+        self.retention = Retention(
+            database=database, mailboxes=self.mailboxes, home=settings.home, clock=clock, days=settings.history_days
+        )
         self._model = model
         self._began = clock.monotonic()
 
@@ -165,6 +169,7 @@ class Host:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.database.lost, name="fence")
             parts = {"delivery": self.delivery.run, "workers": self.pool.run, "routing": self.router.run}
+            parts["retention"] = self.retention.run
             for name, run in parts.items():
                 tasks.start_soon(supervise, run, Health(name=name), self.clock, name=name)
             for name, channel in self.channels.items():

@@ -33,7 +33,7 @@ FLOORS = (
     "hookspecs",
     "disk home memory settings store supervise upstream installed",
     "journal mailbox sandbox first_start",
-    "gateway routing workers delivery backup",
+    "gateway retention routing workers delivery backup",
     "builtins plugins",
     "doctor offers",
     "host testing",

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import CancelScope, to_thread
 
-from nanoclaw_core.mailbox import inbound, outbound
+from nanoclaw_core.mailbox import inbound, outbound, pruning
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxFiles, Side
 from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
 from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd, Undelivered
@@ -150,6 +150,15 @@ class Mailbox:
 
     # --- the files ---
 
+    async def prune(self, before: float) -> int:
+        """Forget what is finished and came before `before`, in short transactions; return how many rows that were."""
+        count, now = 0, self._now()
+        for side, prunes in pruning.steps(self._folder / "inbox"):
+            sweep = partial(pruning.all_of, prunes=prunes, before=before, now=now)
+            while changed := await self._transact(side, sweep, durable=False):  # what a power cut brings back goes again
+                count += changed
+        return count
+
     @property
     def is_sound(self) -> bool:
         """Whether its files are open, and nothing was found to be wrong with them."""
@@ -239,6 +248,20 @@ class Mailboxes:
             except MailboxBroken:
                 await mailbox.conversation()  # it has begun anew
         return mailbox
+
+    async def prune(self, session: Session, before: float) -> int:
+        """`Mailbox.prune`, for a session whose files are there; they are closed again unless they were in use."""
+        if not await to_thread.run_sync((self.home / session.folder / "inbound.db").exists):
+            return 0
+        mailbox = self._known.get(session.id)
+        was_open = mailbox is not None and mailbox.is_open
+        mailbox = await self.open(session)
+        try:
+            return await mailbox.prune(before)
+        finally:
+            if not was_open:
+                self._recent.pop(session.id, None)
+                await mailbox.close()
 
     async def make_room(self, user: Mailbox) -> None:
         """Note that `user` is being used, and close the one that was idle longest if too many are open."""

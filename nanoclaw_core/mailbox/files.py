@@ -249,7 +249,9 @@ def _open(path: Path, side: Side) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path, side: Side) -> None:
     connection.row_factory = sqlite3.Row
-    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    if not connection.execute("PRAGMA page_count").fetchone()[0]:
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # only an empty file takes it
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:

@@ -236,6 +236,8 @@ def _engine(url: URL, *, writes: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(dbapi: Any, _record: object) -> None:  # Any: the driver's own connection
         dbapi.isolation_level = None
+        if writes and dbapi.execute("PRAGMA page_count").fetchone() == (0,):
+            dbapi.execute("PRAGMA auto_vacuum=INCREMENTAL")  # only an empty file takes it
         for pragma in (*_PRAGMAS, f"query_only={'OFF' if writes else 'ON'}"):
             dbapi.execute(f"PRAGMA {pragma}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DatabaseError
@@ -19,10 +20,12 @@ from nanoclaw_core.store.migrate import HEAD, revision
 from nanoclaw_core.store.tables import events
 from nanoclaw_core.store.trouble import plain_words
 
+_LATEST: Final = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """What the database says of its home. `newest` is when its last message came, 0 when none ever did."""
+    """What the database says of its home. `newest` is the latest time of its last 1000 messages, 0 when none ever came."""
 
     installation: str = ""
     live_workers: frozenset[str] = frozenset()
@@ -51,11 +54,12 @@ def overview(path: Path) -> Overview:
     with _looking(path) as connection:
         if revision(connection) is None:
             return Overview()
+        latest = select(events.c.received_at).order_by(events.c.seq.desc()).limit(_LATEST).subquery()
         return Overview(
             installation=known_id(connection),
             live_workers=frozenset(record.id for record in workers.live_workers(connection)),
             marked=tuple(session for session, _ in sessions.attention(connection)),
-            newest=connection.execute(select(func.max(events.c.received_at))).scalar() or 0.0,
+            newest=connection.execute(select(func.max(latest.c.received_at))).scalar() or 0.0,
         )
 
 

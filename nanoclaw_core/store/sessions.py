@@ -55,6 +55,16 @@ def sessions(conn: Connection) -> list[Session]:
     return [_record(row) for row in conn.execute(select(table).order_by(table.c.created_at, table.c.id))]
 
 
+def count(conn: Connection) -> int:
+    """How many sessions there are."""
+    return conn.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def next_sessions(conn: Connection, after: str, limit: int) -> list[Session]:
+    """The sessions that follow the id `after` in the order of ids, at most `limit` of them."""
+    return [_record(row) for row in conn.execute(select(table).where(table.c.id > after).order_by(table.c.id).limit(limit))]
+
+
 def mark_attention(conn: Connection, session_id: str) -> None:
     """Note that something in the session's mailbox waits, before it is put there."""
     conn.execute(_MARK, {"session": session_id})

@@ -105,7 +105,7 @@ async def test_a_bug_in_a_shift_is_told_once_and_the_message_answered_when_it_is
             assert "is kept" in (await spine.texts(1))[0]
             patch.undo()
             await routed(host)
-            await spine.clock.asleep()
+            await spine.clock.asleep(2)  # retention is one
             await spine.clock.advance(1)
             assert (await spine.texts(2))[1] == "You said: hello"
 

@@ -277,7 +277,7 @@ async def test_a_worker_that_does_not_come_back_is_ended_and_its_turn_done_again
     os.killpg(spine.runtime.process_of(worker), signal.SIGSTOP)
     async with spine.host() as host:
         await until(lambda: doing(host) == ["returning"])
-        await spine.clock.asleep()
+        await spine.clock.asleep(2)  # retention is one
         async with spine.no_pauses(host):
             await spine.clock.advance(host.settings.start_timeout)
             assert await spine.texts(1) == ["the answer"]

@@ -69,7 +69,7 @@ async def test_the_log_holds_no_word_of_anybody(spine: Spine, model: ScriptedMod
             spine.chat.fail_next(TryLater("not now"))
             await spine.chat.say(f"{WORDS} four" + "x" * 50_000)
             await routed(host)
-            await host.delivery._clock.asleep()  # type: ignore[attr-defined]  # it is the test's own
+            await host.delivery._clock.asleep(2)  # type: ignore[attr-defined]  # it is the test's own
     assert WORDS not in repr(events)
     assert {"message.routed", "worker.started", "turn.ended", "delivery.sent"} <= {event["event"] for event in events}
 

@@ -114,7 +114,7 @@ async def test_a_silent_worker_is_replaced(spine: Spine, monkeypatch: pytest.Mon
             await spine.chat.say("hello")
             await spine.runtime.started(1)
             await until(lambda: doing(host) == ["starting"])
-            await spine.clock.asleep()
+            await spine.clock.asleep(2)  # retention is one
             patch.undo()
             await spine.clock.advance(61)
             async with spine.no_pauses(host):
