@@ -21,6 +21,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.builtins.checks import machine, nanoclaw_checks
 from nanoclaw_core.errors import RuntimeUnavailable, SettingInvalid
 from nanoclaw_core.host import BUILTINS
+from nanoclaw_core.mailbox import NewRow
 from nanoclaw_core.models import ContainerState, PluginState, PluginStatus
 from nanoclaw_core.offers import choose_model
 from nanoclaw_core.plugins import load
@@ -31,7 +32,7 @@ from nanoclaw_core.store import workers
 from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.testing import CheckContract, Reply, ScriptedModel
 from tests.checks.conftest import context_on
-from tests.house import House, open_house
+from tests.house import CHAT, House, open_house
 from tests.sandbox.fakes import ListedRuntime
 
 CHECKS = {check.name: check for check in nanoclaw_checks()}
@@ -397,6 +398,15 @@ async def test_a_damaged_mailbox_is_named_and_the_sound_ones_are_counted(house: 
     first, rest = await lines("mailboxes", context)
     assert (first.status, str(broken) in first.reason) == (CheckStatus.FAIL, True)
     assert rest.reason.startswith("0 of 1 ")
+
+
+async def test_a_deleted_mailbox_file_is_named_with_what_will_happen(house: House) -> None:
+    row = NewRow(id="r", address=CHAT, message_id="m", sender_id="", sender_name="", text="x", sent_at=1.0)
+    await house.mailbox.add_rows([row])
+    await house.mailbox.close()
+    (house.home / house.session.folder / "outbound.db").unlink()
+    found = (await lines("mailboxes", context_on(house.home)))[0]
+    assert (found.status, "is gone" in found.reason, "keeps a copy" in found.fix) == (CheckStatus.FAIL, True, True)
 
 
 async def test_a_mailbox_of_a_later_version_is_named(house: House) -> None:
