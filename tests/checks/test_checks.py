@@ -400,6 +400,13 @@ async def test_a_damaged_mailbox_is_named_and_the_sound_ones_are_counted(house: 
     assert rest.reason.startswith("0 of 1 ")
 
 
+async def test_a_session_that_has_begun_anew_is_named(house: House) -> None:
+    copy = house.home / house.session.folder / "broken-20270101T000000Z"
+    copy.mkdir()
+    found = (await lines("mailboxes", context_on(house.home)))[0]
+    assert (found.status, str(copy) in found.reason) == (CheckStatus.WARN, True)
+
+
 async def test_a_deleted_mailbox_file_is_named_with_what_will_happen(house: House) -> None:
     row = NewRow(id="r", address=CHAT, message_id="m", sender_id="", sender_name="", text="x", sent_at=1.0)
     await house.mailbox.add_rows([row])

@@ -44,6 +44,8 @@ def _database(path: Path) -> CheckResult:
 
 async def check_mailboxes(context: CheckContext) -> AsyncIterator[CheckResult]:
     """Of the sessions that have work: the others' are looked at when somebody writes to them."""
+    for copies in await to_thread.run_sync(_copies, context.home, abandon_on_cancel=True):
+        yield copies
     marked = (await to_thread.run_sync(overview, context.home / "nanoclaw.db", abandon_on_cancel=True)).marked
     if not marked:
         yield ok("mailboxes", "no session has work")
@@ -55,6 +57,17 @@ async def check_mailboxes(context: CheckContext) -> AsyncIterator[CheckResult]:
     line = f"{sound} of {len(marked)} mailboxes of sessions with work were looked at and are sound"
     if marked:
         yield ok("mailboxes", line) if sound == len(marked) else warn("mailboxes", line)
+
+
+def _copies(home: Path) -> list[CheckResult]:
+    """Of sessions that had to begin anew."""
+    copies = sorted(home.glob("sessions/*/*/broken-*"), key=lambda path: path.name)
+    if not copies:
+        return []
+    reason = (
+        f"{len({path.parent for path in copies})} sessions have begun anew, because their files were broken; last: {copies[-1]}"
+    )
+    return [warn("mailboxes", reason, "look after the disk, if nobody touched these files; the copies go by themselves")]
 
 
 def _faults(home: Path, sessions: Sequence[Session]) -> list[str]:
