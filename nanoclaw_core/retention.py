@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from nanoclaw_core.ports import Clock
 from nanoclaw_core.store import pruning, sessions, workers
 from nanoclaw_core.store.database import Connection, Database
 from nanoclaw_core.store.pruning import DAY, YEAR, Horizon
+from nanoclaw_core.store.tables import new_id
 from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
@@ -42,7 +43,7 @@ class Retention:
     home: Path
     clock: Clock
     days: int
-    _last_session: str = ""
+    _last_session: str = field(default_factory=new_id)  # anywhere: a host that ends every day shall reach all of them, too
 
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Work shortly after the start and then once a day, until cancelled."""

@@ -24,7 +24,6 @@ def set_aside(folder: Path, now: float) -> Path:
     stamp = f"{datetime.fromtimestamp(now, UTC):{_STAMP}}"
     names = (f"{_BROKEN}{stamp}" + (f"-{number}" if number else "") for number in range(1000))
     copy = next(folder / name for name in names if not (folder / name).exists())
-    copy.mkdir(mode=0o700)
     (folder / UNFINISHED / _PLACE).write_text(copy.name)
     (folder / UNFINISHED).rename(folder / NEW_PAIR)
     finish_renewal(folder)
@@ -37,6 +36,7 @@ def finish_renewal(folder: Path) -> None:
     if not anew.is_dir():
         return
     copy = folder / (anew / _PLACE).read_text()
+    copy.mkdir(mode=0o700, exist_ok=True)
     for name in _FILES:
         if (anew / name).exists():
             for end in _BESIDE:
