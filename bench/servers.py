@@ -32,6 +32,16 @@ class _Nobody:
     async def failed(self, worker_id: str, detail: str) -> None: ...
 
 
+class _NoCalls:
+    async def once(self, *_: object) -> Any:
+        raise NotImplementedError
+
+    async def unheard(self, *_: object) -> set[str]:
+        return set()
+
+    async def heard(self, *_: object) -> None: ...
+
+
 async def _model() -> None:
     application = web.Application(client_max_size=2**26)
     application.router.add_post("/v1/messages", _stream)
@@ -58,10 +68,7 @@ async def _gateway(url: str, folder: str) -> None:
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     identity = WorkerIdentity(worker_id=WORKER, session_id="s", agent_group=agent, secret_hash=digest)
 
-    def no_actions(_identity: WorkerIdentity, _key: str) -> Any:
-        raise NotImplementedError
-
-    async with Gateway(Path(folder), _Nobody(), provider, [], no_actions) as gateway:
+    async with Gateway(Path(folder), _Nobody(), provider, [], _NoCalls()) as gateway:
         print(await gateway.open(identity) / "gateway.sock", flush=True)
         await anyio.sleep_forever()
 

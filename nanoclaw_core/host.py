@@ -42,6 +42,7 @@ from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.supervise import Health, SystemClock, supervise
 from nanoclaw_core.workers.desk import Desk, Terms
+from nanoclaw_core.workers.diary import Diary
 from nanoclaw_core.workers.pool import Pool
 
 log = structlog.get_logger()
@@ -103,6 +104,7 @@ class Host:
         self.healths: dict[str, Health] = {}
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell)
+        self.diary = Diary(self.mailboxes)
         self.pool = Pool(self._desk(runtime, installation))
         actions = [offer.value for offer in plugins.actions().values()]
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
@@ -152,6 +154,7 @@ class Host:
             say=self.delivery.say,
             typing=self.delivery.typing,
             tell=self.plugins.tell,
+            note_tool=self.diary.note_tool,
         )
 
     async def make_channels(self) -> None:
@@ -168,8 +171,13 @@ class Host:
         """
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.database.lost, name="fence")
-            parts = {"delivery": self.delivery.run, "workers": self.pool.run, "routing": self.router.run}
-            parts["retention"] = self.retention.run
+            parts = {
+                "delivery": self.delivery.run,
+                "workers": self.pool.run,
+                "routing": self.router.run,
+                "diary": self.diary.run,
+                "retention": self.retention.run,
+            }
             for name, run in parts.items():
                 tasks.start_soon(supervise, run, Health(name=name), self.clock, name=name)
             for name, channel in self.channels.items():

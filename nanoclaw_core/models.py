@@ -320,6 +320,20 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierCall:
+    """What an agent called in a turn that was cut: the successor of its worker is told.
+
+    `result` is None where nobody knows what became of it, `said` what it had delivered. Long texts may be cut.
+    """
+
+    action: str
+    arguments: str
+    result: str | None
+    is_error: bool = False
+    said: Words | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """A host folder or file shown inside a container."""
 

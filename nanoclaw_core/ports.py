@@ -6,7 +6,7 @@ A *port* states a rule; the built-in implementation, a plugin's and the test fak
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +22,7 @@ from nanoclaw_core.models import (
     Capabilities,
     ContainerSpec,
     ContainerState,
+    EarlierCall,
     InboundMessage,
     Manifest,
     ModelRequest,
@@ -231,6 +232,10 @@ class Action(Generic[P]):
     `parameters` is a dataclass; its JSON Schema is what the agent sees (a field's help comes from
     `typing.Annotated[..., msgspec.Meta(description=...)]`). `handler` returns the text that the agent reads.
 
+    Each call is carried out once: what repeats it gets the outcome of the first time. When the host dies in the handler, the
+    agent is told that nobody knows whether it had an effect, unless the action is `idempotent`: then the handler runs again,
+    with the same `ActionCall.key`, and must not do twice what it has done. One that only reads or calls `ActionHost.send` is.
+
     >>> @dataclass(frozen=True, kw_only=True)
     ... class RollDice:
     ...     sides: int = 6
@@ -244,6 +249,7 @@ class Action(Generic[P]):
     description: str
     parameters: type[P]
     handler: Callable[[ActionCall, P], Awaitable[str]]
+    idempotent: bool = False
 
 
 # --- container runtimes ---------------------------------------------------------------------------------------------------
@@ -460,8 +466,39 @@ class WorkerDoors(Protocol):
         """Stop listening, break its connections, remove the directory. A worker that is unknown is fine."""
 
 
-ActionHosts = Callable[[WorkerIdentity, str], ActionHost]
-"""Makes the `ActionHost` for one call: who calls, and the call's key."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an agent hears of its call: the result, or why there is none."""
+
+    text: str
+    is_error: bool = False
+
+
+class ActionCalls(Protocol):
+    """Sees to it that a call is carried out once, whatever dies in between: its worker, its engine, this host."""
+
+    async def once(
+        self,
+        identity: WorkerIdentity,
+        action: Action[Any],  # Any: each action has parameters of its own
+        key: str,
+        arguments: str,
+        carry_out: Callable[[ActionCall], Awaitable[Outcome]],
+    ) -> Outcome:
+        """The stored outcome of the call `key`, else that of `carry_out`, stored before this returns.
+
+        A call of another key is the same call, once, when a worker before this one made it in the same turn with the same
+        `arguments` (JSON with sorted keys), and its result was not `heard`.
+
+        Raises:
+            NanoClawError: the key belongs to another call, or the call or its outcome cannot be stored.
+        """
+
+    async def unheard(self, identity: WorkerIdentity) -> set[str]:
+        """The keys of calls that may be made again: the engine of this worker is not known to have their results."""
+
+    async def heard(self, identity: WorkerIdentity, keys: Collection[str]) -> None:
+        """The conversation of this worker's engine holds the results of these calls."""
 
 
 class Dialogue(Protocol):
@@ -469,6 +506,9 @@ class Dialogue(Protocol):
 
     async def instructions(self, agent_group: AgentGroup) -> str:
         """What the engine's system prompt says about this agent."""
+
+    async def reminder(self, agent_group: AgentGroup, earlier: Sequence[EarlierCall]) -> str:
+        """What an engine is told that takes up a turn in which these calls were made."""
 
     async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row], undelivered: Sequence[Undelivered] = ()) -> str:
         """One prompt for `rows`, which are all of one address; it says first what could not be delivered."""

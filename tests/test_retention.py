@@ -14,7 +14,7 @@ import pytest
 
 from bench.crowd import make_crowd, session_folder
 from nanoclaw_core.journal import Journal
-from nanoclaw_core.mailbox import Mailboxes, NewOutbound, NewRow
+from nanoclaw_core.mailbox import Mailboxes, NewCall, NewOutbound, NewRow
 from nanoclaw_core.mailbox.files import MailboxFiles
 from nanoclaw_core.models import InboundMessage, Push, Sender, TurnEnd
 from nanoclaw_core.retention import AFTER_START, Retention
@@ -24,6 +24,10 @@ from nanoclaw_core.testing import FakeClock
 from tests.house import CHAT, House, open_house
 
 DAY, YEAR = 86400.0, 365 * 86400.0
+
+
+def pay(key: str) -> NewCall:
+    return NewCall(key=key, worker_id="w1", action="pay", arguments="{}", digest="d")
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ async def hear(house: House, number: int) -> None:
     await anyio.to_thread.run_sync(_keep_file, house.home / house.session.folder / "inbox" / f"r{number}")
     await house.mailbox.add_rows([row])
     await house.mailbox.record_push(Push(uuid=f"u{number}", text=""), [row.id], "w1")
-    await house.mailbox.begin_call(f"k{number}", "pay")
+    await house.mailbox.begin_call(pay(f"k{number}"))
     await house.mailbox.end_call(f"k{number}", "paid", is_error=False)
     end = TurnEnd(id=f"f{number}", covered=(f"u{number}",), text="ok", conversation="c")
     await house.mailbox.end_turn(end, [NewOutbound(to=CHAT, text=f"answer {number}")], "answered")
@@ -120,13 +124,13 @@ async def test_a_platform_that_sends_a_forgotten_message_again_is_not_answered_a
     await hear(house, 1)
     await live(house, 5)
     assert not await Journal(house.database, house.clock).accept(message(1))
-    call = await house.mailbox.begin_call("k1", "pay")
+    call = await house.mailbox.begin_call(pay("k1"))
     assert call is not None
     assert call.ended
     assert call.result == ""
     await live(house, 53)
     assert await sql(house, "SELECT count(*) FROM events") == [(0,)]
-    assert await house.mailbox.begin_call("k1", "pay") is None
+    assert await house.mailbox.begin_call(pay("k1")) is None
 
 
 async def test_what_is_not_finished_is_never_forgotten(house: House) -> None:

@@ -29,6 +29,7 @@ def nanoclaw_actions() -> Iterable[Action[Any]]:
             description="Send a message at once, while you go on working. Your final answer is sent anyway: do not repeat it.",
             parameters=SendMessage,
             handler=send_message,
+            idempotent=True,
         )
     ]
 

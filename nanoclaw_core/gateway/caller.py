@@ -76,6 +76,7 @@ class Caller:
         self.identity = identity
         self.complaints = Complaints(worker=identity.worker_id)
         self.actions = anyio.CapacityLimiter(MOST_ACTIONS)
+        self.unheard: set[str] | None = None  # see `ActionCalls.unheard`; None: not asked yet
         self._parsing = parsing
         self._turn = anyio.CapacityLimiter(1)
         self._held = 0

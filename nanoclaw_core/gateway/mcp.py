@@ -7,8 +7,10 @@ The format: https://modelcontextprotocol.io/specification/2025-11-25.
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +23,7 @@ from nanoclaw_core.gateway import documents
 from nanoclaw_core.gateway.caller import Caller, Complaints
 from nanoclaw_core.gateway.courtesy import finish
 from nanoclaw_core.models import clean_text
-from nanoclaw_core.ports import Action, ActionCall, ActionHosts
+from nanoclaw_core.ports import Action, ActionCall, ActionCalls, Outcome
 from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
@@ -46,10 +48,10 @@ class RpcError(Exception):
 class McpServer:
     """Answers POST /mcp for every worker."""
 
-    def __init__(self, actions: Sequence[Action[Any]], action_hosts: ActionHosts) -> None:
+    def __init__(self, actions: Sequence[Action[Any]], calls: ActionCalls) -> None:
         self._actions: dict[str, Action[Any]] = {}
         self._tools: list[Json] = []
-        self._action_hosts = action_hosts
+        self._calls = calls
         for action in actions:
             self._offer(action)
 
@@ -102,19 +104,17 @@ class McpServer:
             arguments = read_arguments(action, parameters.get("arguments") or {})
         except msgspec.ValidationError as error:
             return _result(f"{action.name} was not called: {error}", is_error=True)
-        key = _key(parameters)
-        identity = caller.identity
-        call = ActionCall(
-            agent_group=identity.agent_group,
-            session_id=identity.session_id,
-            key=key,
-            host=self._action_hosts(identity, key),
-        )
-        async with caller.actions:
-            return await finish(_carry_out, action, call, arguments, caller.complaints)
+        carry_out = partial(_carry_out, action, arguments, caller.complaints)
+        text = json.dumps(parameters.get("arguments") or {}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        try:
+            async with caller.actions:
+                outcome = await finish(self._calls.once, caller.identity, action, _key(parameters), text, carry_out)
+        except NanoClawError as error:
+            return _result(str(error), is_error=True)
+        return _result(outcome.text, is_error=outcome.is_error)
 
 
-async def _carry_out(action: Action[Any], call: ActionCall, arguments: object, complaints: Complaints) -> Json:
+async def _carry_out(action: Action[Any], arguments: object, complaints: Complaints, call: ActionCall) -> Outcome:
     results: list[str] = []
 
     async def handle() -> None:
@@ -124,10 +124,10 @@ async def _carry_out(action: Action[Any], call: ActionCall, arguments: object, c
         failure = await survive(f"action {action.name}", handle(), passing=(NanoClawError,), warn=complaints.warn)
     except NanoClawError as error:
         complaints.warn("action.refused", action=action.name, session=call.session_id, reason=type(error).__name__)
-        return _result(str(error), is_error=True)
+        return Outcome(text=clean_text(str(error)), is_error=True)
     if failure:
-        return _result(f"{action.name} broke off on the host; whether it had an effect is not known.", is_error=True)
-    return _result(results[0])
+        return Outcome(text=f"{action.name} broke off on the host; whether it had an effect is not known.", is_error=True)
+    return Outcome(text=clean_text(results[0]))
 
 
 def schema_of(parameters: type) -> Json:

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from nanoclaw_core.errors import ModelUnavailable
+from nanoclaw_core.errors import ModelUnavailable, NanoClawError
 from nanoclaw_core.gateway import documents
 from nanoclaw_core.gateway.caller import Caller
 from nanoclaw_core.gateway.refusals import cut, refusal
 from nanoclaw_core.models import ModelRequest
-from nanoclaw_core.ports import ModelResponse, Provider
+from nanoclaw_core.ports import ActionCalls, ModelResponse, Provider
 
 #: As much as the Messages API itself takes; images make requests long. A million tokens of text have far fewer parts.
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -51,8 +51,9 @@ class RequestForbidden(Exception):
 class ModelProxy:
     """Answers the provider's paths, and only those."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, calls: ActionCalls) -> None:
         self._provider = provider
+        self._calls = calls
 
     async def serve(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Check, send, and stream the answer back; leaving early cancels the provider's work."""
@@ -66,7 +67,19 @@ class ModelProxy:
                 return refusal(413, str(error))
             except (ValueError, RecursionError):
                 return refusal(400, "the body must be a JSON object")
+            await self._note_heard(asked, caller)
             return await self._ask(request, asked, caller)
+
+    async def _note_heard(self, asked: ModelRequest, caller: Caller) -> None:
+        """Tell which calls of earlier workers this conversation holds: Claude Code leaves out those without a result."""
+        try:
+            if caller.unheard is None:
+                caller.unheard = await self._calls.unheard(caller.identity)
+            if heard := {key for key in caller.unheard if _result_of(key) in asked.body}:
+                await self._calls.heard(caller.identity, heard)
+                caller.unheard -= heard
+        except NanoClawError as error:  # the model can be asked all the same
+            caller.complaints.warn("action.calls_unknown", reason=str(error))
 
     async def _ask(self, request: web.Request, asked: ModelRequest, caller: Caller) -> web.StreamResponse:
         answer: web.StreamResponse | None = None
@@ -90,6 +103,11 @@ class ModelProxy:
             return refusal(reason.status, str(reason), retry=reason.retry)
         cut(request)
         return answer
+
+
+def _result_of(key: str) -> bytes:
+    """How `_checked` writes that a result is that of the call `key`; inside of a text, the quotation marks are escaped."""
+    return b'"tool_use_id":' + json.dumps(key, ensure_ascii=False).encode()
 
 
 def _checked(request: web.Request, body: bytearray) -> ModelRequest:

@@ -24,7 +24,7 @@ from nanoclaw_core.gateway.mcp import McpServer
 from nanoclaw_core.gateway.model_proxy import ModelProxy
 from nanoclaw_core.gateway.refusals import RequestRefused, cut, refusal, refusal_of
 from nanoclaw_core.models import WorkerIdentity
-from nanoclaw_core.ports import Action, ActionHosts, Provider, WorkerEvents
+from nanoclaw_core.ports import Action, ActionCalls, Provider, WorkerEvents
 from nanoclaw_core.supervise import survive
 
 SOCKET: Final = "gateway.sock"
@@ -55,7 +55,7 @@ class Gateway:
         events: WorkerEvents,
         provider: Provider,
         actions: Sequence[Action[Any]],  # Any: each action has parameters of its own
-        action_hosts: ActionHosts,
+        calls: ActionCalls,
         *,
         hello_within: float = 10.0,
     ) -> None:
@@ -69,9 +69,9 @@ class Gateway:
         self._stack = AsyncExitStack()
         application = web.Application(middlewares=[self._in_json])
         application.router.add_get("/link", self._link, allow_head=False)
-        application.router.add_post("/mcp", self._known(McpServer(actions, action_hosts).serve))
+        application.router.add_post("/mcp", self._known(McpServer(actions, calls).serve))
         for path in provider.paths:
-            application.router.add_post(path, self._known(ModelProxy(provider).serve))
+            application.router.add_post(path, self._known(ModelProxy(provider, calls).serve))
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=_FAREWELL)
 
     async def __aenter__(self) -> Self:

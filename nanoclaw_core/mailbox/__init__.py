@@ -2,7 +2,7 @@
 
 from nanoclaw_core.mailbox.box import Mailbox, Mailboxes
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxUnusable
-from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts
 
 __all__ = [
     "Call",
@@ -10,6 +10,7 @@ __all__ = [
     "MailboxBroken",
     "MailboxUnusable",
     "Mailboxes",
+    "NewCall",
     "NewOutbound",
     "NewRow",
     "OutstandingPush",

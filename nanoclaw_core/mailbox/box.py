@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
@@ -16,8 +16,8 @@ from anyio import CancelScope, to_thread
 
 from nanoclaw_core.mailbox import inbound, outbound, pruning
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxFiles, Side
-from nanoclaw_core.mailbox.records import Call, NewOutbound, NewRow, OutstandingPush, Receipts
-from nanoclaw_core.models import OutboundRow, Push, Row, Session, TurnEnd, Undelivered
+from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.models import EarlierCall, OutboundRow, Push, Row, Session, TurnEnd, Undelivered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,13 +100,29 @@ class Mailbox:
         """Queue something for delivery; False when `key` was used before."""
         return await self._run("outbound", outbound.add_outbound, key, row, self._now())
 
-    async def begin_call(self, key: str, action: str) -> Call | None:
-        """Note, before it is carried out, that the agent called `action`; None when `key` is new, else what is known of it."""
-        return await self._run("outbound", outbound.begin_call, key, action, self._now())
+    async def begin_call(self, call: NewCall) -> Call | None:
+        """Note a call before it is carried out; None when it is new, else what is known of it.
 
-    async def end_call(self, key: str, result: str, is_error: bool, rows: Sequence[NewOutbound] = ()) -> bool:
-        """Store the answer to a call that was begun, with what it queues for delivery; False, and nothing, when it had one."""
-        return await self._run("outbound", outbound.end_call, key, result, is_error, rows, self._now())
+        It is known by its key, or because an earlier worker made the same call in the turn that still runs, and its engine died
+        before the result was `heard`: each such call stands for one repetition.
+        """
+        return await self._run("outbound", outbound.begin_call, call, self._now())
+
+    async def end_call(self, key: str, result: str, is_error: bool) -> bool:
+        """Store the answer to a call that was begun; False, and nothing, when it had one."""
+        return await self._run("outbound", outbound.end_call, key, result, is_error, self._now())
+
+    async def unheard_calls(self, worker_id: str) -> set[str]:
+        """The keys of calls that workers before this one made in the turn that runs, not known to have been heard."""
+        return await self._run("outbound", outbound.unheard_calls, worker_id)
+
+    async def heard_calls(self, keys: Collection[str]) -> None:
+        """Note that the conversation holds the results of these calls; may be lost in a power cut, which ends all workers."""
+        await self._transact("outbound", partial(outbound.heard_calls, keys=keys), durable=False)
+
+    async def earlier_calls(self, limit: int = 100) -> list[EarlierCall]:
+        """The last calls that were made in the turn that runs, oldest first."""
+        return await self._run("outbound", outbound.earlier_calls, limit)
 
     async def note(self, kind: str, about: str, detail: str) -> None:
         """Keep a step of what happened, for people who ask later; it alone may be lost in a power cut, and costs no wait."""

@@ -37,6 +37,7 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
         ALTER TABLE finals ADD COLUMN at REAL;
         CREATE INDEX finals_refused ON finals (seq) WHERE refused IS NOT NULL;
         """,
+        "",
     ),
     "outbound": (
         """
@@ -80,6 +81,18 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
         CREATE INDEX steps_about ON steps (about);
         CREATE INDEX steps_at ON steps (at);
         CREATE TABLE told (seq INTEGER PRIMARY KEY);
+        """,
+        # A call belongs to the turn that runs until `turn` says to which it belonged. `heard`: its result is in the engine's
+        # conversation, or was given to a later call, whose `original` then names the one that was carried out.
+        """
+        ALTER TABLE calls ADD COLUMN worker TEXT;
+        ALTER TABLE calls ADD COLUMN arguments TEXT NOT NULL DEFAULT '';
+        ALTER TABLE calls ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+        ALTER TABLE calls ADD COLUMN original TEXT;
+        ALTER TABLE calls ADD COLUMN heard INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE calls ADD COLUMN turn TEXT;
+        UPDATE calls SET turn = '';
+        CREATE INDEX calls_of_open_turn ON calls (began_at) WHERE turn IS NULL;
         """,
     ),
 }

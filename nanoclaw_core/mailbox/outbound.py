@@ -9,8 +9,18 @@ from typing import Final
 
 import msgspec
 
-from nanoclaw_core.mailbox.records import Call, NewOutbound, OutstandingPush, address_values, read_row, read_undelivered
-from nanoclaw_core.models import Address, OutboundKind, Push, Row, TurnEnd, Undelivered, Usage
+from nanoclaw_core.mailbox.records import (
+    Call,
+    NewCall,
+    NewOutbound,
+    OutstandingPush,
+    address_values,
+    read_call,
+    read_earlier_call,
+    read_row,
+    read_undelivered,
+)
+from nanoclaw_core.models import Address, EarlierCall, OutboundKind, Push, Row, TurnEnd, Undelivered, Usage
 
 _INSERT: Final = """
     INSERT INTO messages (key, channel, account, chat, thread, text, kind, reply_to, settles, outcome, queued_at, turn)
@@ -41,6 +51,31 @@ _BY_ADDRESS: Final = """
 _RAISE_FLOOR: Final = """
     UPDATE acknowledged
     SET floor = max(floor, coalesce((SELECT min(seq) - 1 FROM unacknowledged), (SELECT max(seq) FROM inbound.rows), 0))
+"""
+
+
+# A call that a worker before this one made in the turn that is not over, and whose result its engine did not live to hear.
+_UNHEARD: Final = "SELECT key, original FROM calls WHERE turn IS NULL AND NOT heard AND worker <> :worker_id"
+_SAME_CALL: Final = f"{_UNHEARD} AND action = :action AND digest = :digest ORDER BY began_at, rowid LIMIT 1"
+_BEGIN_CALL: Final = """
+    INSERT INTO calls (key, worker, action, arguments, digest, began_at, is_error)
+    VALUES (:key, :worker_id, :action, :arguments, :digest, :now, 0) ON CONFLICT (key) DO NOTHING
+"""
+_END_LIKE_ORIGINAL: Final = """
+    UPDATE calls SET (ended_at, result, is_error) = (
+        SELECT max(first.ended_at, calls.began_at), first.result, first.is_error
+        FROM calls AS first WHERE first.key = calls.original)
+    WHERE key = ? AND original IS NOT NULL AND ended_at IS NULL
+"""
+_CALL: Final = """
+    SELECT calls.*, channel, account, chat, thread
+    FROM calls LEFT JOIN messages ON messages.key = 'call-' || ifnull(original, calls.key)
+    WHERE calls.key = ?
+"""
+_EARLIER_CALLS: Final = """
+    SELECT action, arguments, substr(result, 1, 2000) AS result, ended_at, is_error, channel, account, chat, thread, text
+    FROM calls LEFT JOIN messages ON messages.key = 'call-' || calls.key
+    WHERE calls.turn IS NULL AND original IS NULL ORDER BY began_at DESC, calls.rowid DESC LIMIT ?
 """
 
 
@@ -101,22 +136,37 @@ def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound, now:
     return _insert(db, key, row.to, row.kind, now, turn, text=row.text, reply_to=row.reply_to)
 
 
-def begin_call(db: sqlite3.Connection, key: str, action: str, now: float) -> Call | None:
-    insert = "INSERT INTO calls VALUES (?, ?, ?, NULL, NULL, 0) ON CONFLICT (key) DO NOTHING"
-    if db.execute(insert, (key, action, now)).rowcount:
-        return None
-    row = db.execute("SELECT * FROM calls WHERE key = ?", (key,)).fetchone()
-    ended = row["ended_at"] is not None
-    return Call(key=key, action=row["action"], result=row["result"], is_error=bool(row["is_error"]), ended=ended)
+def begin_call(db: sqlite3.Connection, call: NewCall, now: float) -> Call | None:
+    values = {**msgspec.to_builtins(call), "now": now}
+    if db.execute(_BEGIN_CALL, values).rowcount:
+        earlier = db.execute(_SAME_CALL, values).fetchone()
+        if earlier is None:
+            return None
+        db.execute("UPDATE calls SET heard = 1 WHERE key = ?", (earlier["key"],))
+        change = "UPDATE calls SET original = ? WHERE key = ?"
+        db.execute(change, (earlier["original"] or earlier["key"], call.key))
+    db.execute(_END_LIKE_ORIGINAL, (call.key,))
+    return read_call(db.execute(_CALL, (call.key,)).fetchone())
 
 
-def end_call(db: sqlite3.Connection, key: str, result: str, is_error: bool, rows: Iterable[NewOutbound], now: float) -> bool:
-    change = "UPDATE calls SET ended_at = ?, result = ?, is_error = ? WHERE key = ? AND ended_at IS NULL"
-    if not db.execute(change, (now, result, is_error, key)).rowcount:
-        return False
-    for row in rows:
-        add_outbound(db, None, row, now)
-    return True
+def end_call(db: sqlite3.Connection, key: str, result: str, is_error: bool, now: float) -> bool:
+    change = """
+        UPDATE calls SET ended_at = ?, result = ?, is_error = ?
+        WHERE key IN (?, (SELECT original FROM calls WHERE key = ?)) AND ended_at IS NULL
+    """
+    return db.execute(change, (now, result, is_error, key, key)).rowcount > 0
+
+
+def unheard_calls(db: sqlite3.Connection, worker_id: str) -> set[str]:
+    return {row["key"] for row in db.execute(_UNHEARD, {"worker_id": worker_id})}
+
+
+def heard_calls(db: sqlite3.Connection, keys: Iterable[str]) -> None:
+    db.executemany("UPDATE calls SET heard = 1 WHERE key = ?", [(key,) for key in keys])
+
+
+def earlier_calls(db: sqlite3.Connection, limit: int) -> list[EarlierCall]:
+    return [read_earlier_call(row) for row in db.execute(_EARLIER_CALLS, (limit,))][::-1]
 
 
 def note(db: sqlite3.Connection, kind: str, about: str, detail: str, now: float) -> None:
@@ -170,6 +220,7 @@ def _keep_turn(db: sqlite3.Connection, turn: str, rows: Sequence[Row], outcome: 
     usage = msgspec.to_builtins(end.usage if end else Usage())
     db.execute(_TURN, {**values, "detail": detail, **usage, "worker": worker})
     db.executemany("INSERT INTO turn_rows VALUES (?, ?)", [(row.id, turn) for row in rows])
+    db.execute("UPDATE calls SET turn = ? WHERE turn IS NULL", (turn,))
 
 
 def _acknowledge(db: sqlite3.Connection, rows: Sequence[Row]) -> None:

@@ -110,7 +110,8 @@ def _turns(db: sqlite3.Connection, before: float, now: float) -> int:
 
 def _results(db: sqlite3.Connection, before: float, now: float) -> int:
     last = _last_old(db, "calls", "rowid", "began_at", _before_pushes(db, before), now)
-    change = "UPDATE calls SET result = '' WHERE rowid IN (SELECT rowid FROM calls WHERE rowid <= ? AND result <> '' LIMIT ?)"
+    old = "SELECT rowid FROM calls WHERE rowid <= ? AND (result <> '' OR arguments <> '') LIMIT ?"
+    change = f"UPDATE calls SET result = '', arguments = '' WHERE rowid IN ({old})"  # noqa: S608  # a query of our own
     return db.execute(change, (last, _SLICE)).rowcount
 
 

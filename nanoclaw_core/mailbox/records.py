@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from nanoclaw_core.models import Address, OutboundKind, OutboundRow, Push, Quote, Row, Undelivered
+from nanoclaw_core.models import Address, EarlierCall, OutboundKind, OutboundRow, Push, Quote, Row, Undelivered, Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,30 @@ class OutstandingPush:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewCall:
+    """An agent's call of an action, before it is carried out. `digest` is that of all arguments, also where the text is cut."""
+
+    key: str
+    worker_id: str
+    action: str
+    arguments: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What is known of an agent's call of an action; until it `ended`, nobody knows what it has done."""
+    """What is known of an agent's call of an action; until it `ended`, nobody knows what it has done.
+
+    `key` is that of the call that was carried out, which an earlier worker may have made; `said_to` is where it has spoken.
+    """
 
     key: str
     action: str
+    digest: str
     result: str | None
     is_error: bool
     ended: bool
+    said_to: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +139,28 @@ def read_outbound(row: sqlite3.Row) -> OutboundRow:
 def read_undelivered(row: sqlite3.Row) -> Undelivered:
     """A row of `outbound.db` beside its final receipt."""
     return Undelivered(seq=row["seq"], to=_read_address(row), text=row["text"], reason=row["refused"])
+
+
+def read_call(row: sqlite3.Row) -> Call:
+    """A call, beside what it queued for delivery, if anything."""
+    return Call(
+        key=row["original"] or row["key"],
+        action=row["action"],
+        digest=row["digest"],
+        result=row["result"],
+        is_error=bool(row["is_error"]),
+        ended=row["ended_at"] is not None,
+        said_to=None if row["chat"] is None else _read_address(row),
+    )
+
+
+def read_earlier_call(row: sqlite3.Row) -> EarlierCall:
+    """The same, for the agent."""
+    said = None if row["chat"] is None else Words(to=_read_address(row), text=row["text"])
+    result = row["result"] if row["ended_at"] is not None else None
+    return EarlierCall(
+        action=row["action"], arguments=row["arguments"], result=result, is_error=bool(row["is_error"]), said=said
+    )
 
 
 def address_values(address: Address) -> dict[str, object]:

@@ -31,6 +31,11 @@ _UNSEEN: Final = """
         (SELECT coalesce(max(at), 0) FROM finals), (SELECT coalesce(max(at), 0) FROM parts)), 0) FROM rows
 """
 
+#: Of a turn that is over, as far as the new mailbox is concerned.
+_KEEP_CALL: Final = """
+    INSERT INTO calls (key, action, began_at, ended_at, result, is_error, digest, turn) VALUES (?, ?, ?, ?, ?, ?, ?, '')
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcomes:
@@ -102,7 +107,7 @@ def _furnish(files: MailboxFiles, last: int, remains: Remains, rows: Sequence[Ne
         _go_on_from(db, "messages", "acknowledged", last)
         outbound.add_outbound(db, f"anew-{last}", notice, now)
         if remains.outcomes is not None:
-            db.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?)", remains.outcomes.calls)
+            db.executemany(_KEEP_CALL, remains.outcomes.calls)
             if remains.outcomes.conversation is not None:
                 db.execute("INSERT INTO conversation VALUES (?)", (remains.outcomes.conversation,))
     with files.transaction("inbound") as db:
@@ -121,13 +126,15 @@ def _outcomes(db: sqlite3.Connection) -> _Outcomes:
         return frozenset(value for (value,) in db.execute(query))
 
     ended = column("SELECT row_id FROM turn_rows")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    digest = "digest" if version >= 3 else "''"
     (turns,) = db.execute("SELECT count(*) FROM turns").fetchone()
     return _Outcomes(
         ended=ended,
         pushed=column("SELECT row_id FROM push_rows"),
         is_complete=bool(ended) or not turns,
         conversation=next(iter(column("SELECT id FROM conversation")), None),
-        calls=db.execute("SELECT key, action, began_at, ended_at, result, is_error FROM calls").fetchall(),
+        calls=db.execute(f"SELECT key, action, began_at, ended_at, result, is_error, {digest} FROM calls").fetchall(),  # noqa: S608
     )
 
 

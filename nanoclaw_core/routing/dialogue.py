@@ -9,9 +9,9 @@ from functools import partial
 from anyio import to_thread
 
 from nanoclaw_core.errors import ActionRefused
-from nanoclaw_core.models import Address, AgentGroup, MessagingGroup, Row, Undelivered, Words
+from nanoclaw_core.models import Address, AgentGroup, EarlierCall, MessagingGroup, Row, Undelivered, Words
 from nanoclaw_core.routing.answer import Part, parse_answer, strip_internal
-from nanoclaw_core.routing.prompt import format_prompt, instructions, key_of
+from nanoclaw_core.routing.prompt import format_prompt, format_reminder, instructions, key_of
 from nanoclaw_core.store import chats
 from nanoclaw_core.store.database import Database
 
@@ -29,9 +29,11 @@ class AgentDialogue:
     async def instructions(self, agent_group: AgentGroup) -> str:
         return instructions(agent_group.name, list(await self._destinations(agent_group)))
 
+    async def reminder(self, agent_group: AgentGroup, earlier: Sequence[EarlierCall]) -> str:
+        return format_reminder(earlier, await self._names(agent_group))
+
     async def prompt(self, agent_group: AgentGroup, rows: Sequence[Row], undelivered: Sequence[Undelivered] = ()) -> str:
-        destinations = await self._destinations(agent_group)
-        names = {key_of(address): name for name, address in destinations.items()}
+        names = await self._names(agent_group)
         return await to_thread.run_sync(format_prompt, rows, names, self._timezone, undelivered)
 
     async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
@@ -49,6 +51,9 @@ class AgentDialogue:
 
     def visible(self, text: str) -> str:
         return strip_internal(text).strip()
+
+    async def _names(self, agent_group: AgentGroup) -> dict[tuple[str, str, str], str]:
+        return {key_of(address): name for name, address in (await self._destinations(agent_group)).items()}
 
     async def _destinations(self, agent_group: AgentGroup) -> dict[str, Address]:
         return destination_names(await self._database.read(partial(chats.destinations, agent_group_id=agent_group.id)))

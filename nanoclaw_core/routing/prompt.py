@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from nanoclaw_core.models import Address, Row, Undelivered
+from nanoclaw_core.models import Address, EarlierCall, Row, Undelivered
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 INBOX = "/nanoclaw/inbox"
 _LOSSES = 10  # that are told one by one
-_LOSS_LENGTH = 500  # characters
+_REMINDER = 8000  # characters of calls: Claude Code takes it from its environment, where 128 KiB have room
+_QUOTED = 500  # characters of each text that the agent is reminded of
 
 
 def format_prompt(
@@ -44,8 +45,7 @@ def _losses(undelivered: Sequence[Undelivered], names: Mapping[tuple[str, str, s
 
 def _loss(loss: Undelivered, names: Mapping[tuple[str, str, str], str]) -> str:
     to, reason = _escape(_name(loss.to, names)), _escape(loss.reason)
-    text = loss.text if len(loss.text) <= _LOSS_LENGTH else f"{loss.text[:_LOSS_LENGTH]}…"
-    return f'<your_message to="{to}" reason="{reason}">{_escape(text)}</your_message>'
+    return f'<your_message to="{to}" reason="{reason}">{_short(loss.text)}</your_message>'
 
 
 def _message(row: Row, names: Mapping[tuple[str, str, str], str], zone: ZoneInfo) -> str:
@@ -121,6 +121,39 @@ def instructions(agent: str, destinations: Sequence[str]) -> str:
         lines += ["", "Chats you can write to: " + ", ".join(f"`{name}`" for name in destinations) + "."]
     lines += ["", "Your memory is `CLAUDE.md` in your working directory: write down there what you should remember."]
     return "\n".join(lines)
+
+
+def format_reminder(calls: Sequence[EarlierCall], names: Mapping[tuple[str, str, str], str]) -> str:
+    """What an engine is told that takes up a turn which was cut: what was done in it, the newest calls in full."""
+    told: list[str] = []
+    for call in reversed(calls):
+        line = _earlier_call(call, names)
+        if told and sum(map(len, told)) + len(line) > _REMINDER:
+            told.append("(There were calls before these.)")
+            break
+        told.append(line)
+    lines = [
+        "Continue from where you left off: your turn was cut and goes on in a new container. `<done_before>` records the calls "
+        "of NanoClaw's tools that you had made in it, oldest first. What has a result has happened: do not do it again. A call "
+        "that is missing from the conversation can be made once more to hear its whole result: it has no second effect. Where "
+        "the outcome is unknown, find out, or ask, before you repeat it.",
+        "<done_before>",
+        *reversed(told),
+        "</done_before>",
+    ]
+    return "\n".join(lines)
+
+
+def _earlier_call(call: EarlierCall, names: Mapping[tuple[str, str, str], str]) -> str:
+    outcome = "unknown" if call.result is None else "failed" if call.is_error else "done"
+    said = f'<said to="{_escape(_name(call.said.to, names))}">{_short(call.said.text)}</said>' if call.said else ""
+    result = "" if call.result is None else f"<result>{_short(call.result)}</result>"
+    arguments = f"<arguments>{_short(call.arguments)}</arguments>"
+    return f'<call tool="{_escape(call.action)}" outcome="{outcome}">{arguments}{said}{result}</call>'
+
+
+def _short(text: str) -> str:
+    return _escape(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…")
 
 
 def _escape(text: str) -> str:

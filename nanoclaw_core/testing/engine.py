@@ -108,6 +108,8 @@ class PlainEngine:
     async def _answer_all(self, reports: Reports) -> None:
         self._load()
         if self._open and self._resumes:
+            if reminder := self._place.options.get("resume_prompt"):
+                self._say("user", [{"type": "text", "text": reminder}])
             await self._run_turn(reports)
         elif self._open:
             await self._fail(reports, "engine", "the worker ended during this turn, and it was not to be taken up again")

@@ -11,7 +11,7 @@ import anyio
 
 from nanoclaw_core.errors import RuntimeUnavailable
 from nanoclaw_core.mailbox import Mailboxes
-from nanoclaw_core.models import Address, Event, Limits, Progress
+from nanoclaw_core.models import Address, Event, Limits, Progress, Session
 from nanoclaw_core.ports import Clock, Dialogue, Runtime, Wake, WorkerDoors
 from nanoclaw_core.store.database import Database
 from nanoclaw_core.supervise import sleep_or
@@ -50,7 +50,8 @@ class Desk:
 
     `image` returns the tag of the worker image, building it first where it is missing. `require_room` raises while the disk
     has no room for a new turn; `has_room` is whether the machine has so many bytes of memory left. `say` is for what no mailbox
-    can hold. `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway.
+    can hold. `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway. `note_tool` keeps a step
+    of a worker's turn, and nobody waits for it.
     """
 
     terms: Terms
@@ -67,6 +68,7 @@ class Desk:
     say: Callable[[Address, str], Awaitable[None]]
     typing: Callable[[Address, Progress], Awaitable[None]]
     tell: Callable[[Event], None]
+    note_tool: Callable[[Session, str, str], None]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -103,7 +103,10 @@ class Life:
             raise ContainerFailed(self.name, self.ended)
 
     async def begin(self, mailbox: Mailbox, *, resume: bool) -> None:
-        """Claim the session, open the door, start the container; with `resume` it goes on with a turn that was cut."""
+        """Claim the session, open the door, start the container; with `resume` it goes on with a turn that was cut.
+
+        Its engine is told what was called in that turn: it forgets a call whose result it did not live to write down.
+        """
         desk = self.desk
         image = await desk.image()
         claim = partial(
@@ -125,6 +128,8 @@ class Life:
             "model": self.identity.agent_group.model or desk.terms.model,
             "resume_interrupted": resume,
         }
+        if resume and (earlier := await mailbox.earlier_calls()):
+            options["resume_prompt"] = await desk.dialogue.reminder(self.identity.agent_group, earlier)
         document = launch_document(self.identity, self.secret, desk.terms.engine, options)
         self.is_placed = True
         container_id = self.container_id = await desk.runtime.start(spec, document)

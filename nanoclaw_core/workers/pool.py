@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from nanoclaw_core.errors import ActionRefused, RuntimeUnavailable
-from nanoclaw_core.mailbox import MailboxUnusable, NewOutbound
-from nanoclaw_core.models import Address, ContainerState, Progress, Session, TurnEnd, WorkerIdentity
+from nanoclaw_core.errors import RuntimeUnavailable
+from nanoclaw_core.mailbox import MailboxUnusable
+from nanoclaw_core.models import Address, ContainerState, Progress, Session, TurnEnd
 from nanoclaw_core.ports import WorkerLink
 from nanoclaw_core.sandbox.orphans import discard, sweep
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
@@ -21,6 +20,7 @@ from nanoclaw_core.store import agents, chats, sessions, workers
 from nanoclaw_core.store.workers import WorkerRecord
 from nanoclaw_core.supervise import Callers, Pauses, survive
 from nanoclaw_core.workers import notices
+from nanoclaw_core.workers.actions import RecordedCalls
 from nanoclaw_core.workers.desk import Desk, Outage
 from nanoclaw_core.workers.life import Life, can_be_adopted
 from nanoclaw_core.workers.shift import Shift
@@ -28,8 +28,6 @@ from nanoclaw_core.workers.slots import Slots
 
 log = structlog.get_logger()
 
-#: What one session may have on its way to people: an agent that talks to an empty room must not fill the disk.
-MAX_UNDELIVERED = 100
 #: Bytes that a worker is taken to hold until it was measured at rest: Claude Code takes 110 to 150 MiB, its commands the rest.
 TYPICAL_MEMORY = 256 * 1024 * 1024
 
@@ -51,6 +49,7 @@ class Pool:
         )
         self._outage = Outage(runtime=desk.terms.runtime)
         self._callers = Callers()
+        self.actions = RecordedCalls(desk, self._shifts)
 
     # --- what the neighbours call -----------------------------------------------------------------------------------------
 
@@ -67,10 +66,6 @@ class Pool:
             shift.stop()
         else:
             self._callers.ask(session_id)
-
-    def actions(self, identity: WorkerIdentity, key: str) -> AgentActions:
-        """What the worker `identity` may do with the call `key`."""
-        return AgentActions(self._desk, self._shifts.get(identity.session_id), identity, key)
 
     @property
     def shifts(self) -> list[Shift]:
@@ -250,36 +245,6 @@ class Pool:
     @property
     def _logs(self) -> Path:
         return self._desk.terms.home / "logs" / "workers"
-
-
-class AgentActions:
-    """The `ActionHost` of one call by one worker."""
-
-    def __init__(self, desk: Desk, shift: Shift | None, identity: WorkerIdentity, key: str) -> None:
-        self._desk = desk
-        self._shift = shift
-        self._identity = identity
-        self._key = key
-
-    async def send(self, text: str, to: str | None = None) -> str:
-        visible = self._desk.dialogue.visible(text)
-        if not visible:
-            raise ActionRefused("There is nothing to send: the text is empty, or all of it is internal.")
-        if self._shift is None or (to is None and self._shift.exchange.reply_to is None):
-            raise ActionRefused("No chat is being answered: name a destination with `to`.")
-        here = self._shift.exchange.reply_to
-        address = here if to is None else await self._desk.dialogue.find(self._identity.agent_group, to)
-        assert address is not None  # noqa: S101  # one of the two is there, see above
-        if here is not None and replace(address, thread=here.thread) == here:
-            address = here  # the chat that is being answered keeps its thread
-        mailbox = await self._desk.mailboxes.open(self._shift.session)
-        if len(await mailbox.due()) >= MAX_UNDELIVERED:
-            raise ActionRefused(
-                f"{MAX_UNDELIVERED} messages of yours have not been delivered yet. Wait until people read them."
-            )
-        await self._shift.exchange.queue(f"call-{self._key}", NewOutbound(to=address, text=visible))
-        self._shift.exchange.spoke(address)  # also when an earlier worker was cut after the same call
-        return to or "this chat"
 
 
 def _cause(state: ContainerState | None) -> str:

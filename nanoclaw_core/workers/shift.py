@@ -22,6 +22,7 @@ from nanoclaw_core.workers.slots import Place, Slots
 
 log = structlog.get_logger()
 
+MAX_STEPS = 200  # of one turn that are kept
 STOP_PATIENCE = 0.8  # seconds that an engine has to stop when a person says so
 
 
@@ -51,6 +52,7 @@ class Shift:
         self._last_worker: str | None = None
         self._must_repeat = False
         self._gives_way = False
+        self._steps = 0
         self._pauses = Pauses(first=1.0, most=300.0)
 
     def take(self, life: Life) -> None:
@@ -113,6 +115,9 @@ class Shift:
             self.life.alive(self._desk.clock.monotonic())
             self._set_background(self.life, progress.background)
         if progress.note and self.exchange.reply_to and self.exchange.open:
+            if self.life and self._steps < MAX_STEPS:
+                self._steps += 1
+                self._desk.note_tool(self.session, self.life.worker_id, progress.note)
             await self._desk.typing(self.exchange.reply_to, progress)
 
     async def turn_ended(self, end: TurnEnd) -> None:
@@ -120,6 +125,7 @@ class Shift:
         if self.life:
             self._set_background(self.life, end.background)
         if await self.exchange.turn_ended(end):
+            self._steps = 0
             self._pauses.reset()
             if self.life:
                 await self.life.proved()

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
 
 from nanoclaw_core.builtins.terminal import Said, Settled, Update, Viewer, Working
-from nanoclaw_core.host import Host, open_host
+from nanoclaw_core.hookspecs import hookimpl
+from nanoclaw_core.host import BUILTINS, Host, open_host
 from nanoclaw_core.mailbox import Mailbox
-from nanoclaw_core.ports import Runtime
+from nanoclaw_core.ports import Action, Runtime
 from nanoclaw_core.settings import load
 from nanoclaw_core.store import sessions
+
+_PLUGIN = "nanoclaw_container_plugin"
 
 
 @dataclass(kw_only=True)
@@ -64,12 +69,20 @@ class Person:
 
 
 @asynccontextmanager
-async def living_host(variables: Mapping[str, str] | None = None, *, runtime: Runtime | None = None) -> AsyncIterator[Person]:
-    """A host on an empty home; `variables` are settings."""
+async def living_host(
+    variables: Mapping[str, str] | None = None, *, runtime: Runtime | None = None, actions: Sequence[Action[Any]] = ()
+) -> AsyncIterator[Person]:
+    """A host on an empty home; `variables` are settings, `actions` those of a plugin."""
+    plugin: Any = ModuleType(_PLUGIN)
+    plugin.nanoclaw_actions = hookimpl(lambda: actions)
+    sys.modules[_PLUGIN] = plugin
     with tempfile.TemporaryDirectory(prefix="nc", ignore_cleanup_errors=True) as folder:
         settings = load({"NANOCLAW_HOME": folder, **(variables or {})}, Path(folder))
         with anyio.fail_after(90):
-            async with open_host(settings, runtime=runtime) as host, anyio.create_task_group() as tasks:
+            async with (
+                open_host(settings, runtime=runtime, builtins=(*BUILTINS, _PLUGIN)) as host,
+                anyio.create_task_group() as tasks,
+            ):
                 await tasks.start(host.run)
                 _, chat = await host.terminal_chat(None)
                 with host.terminal.attach(chat) as viewer:

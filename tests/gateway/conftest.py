@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,10 @@ import anyio
 import pytest
 
 from nanoclaw_core.builtins.demo import Demo
-from nanoclaw_core.errors import ActionRefused
+from nanoclaw_core.errors import ActionRefused, NanoClawError
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.models import AgentGroup, Progress, TurnEnd, WorkerIdentity
-from nanoclaw_core.ports import Action, Provider, WorkerLink
+from nanoclaw_core.ports import Action, ActionCall, Outcome, Provider, WorkerLink
 
 SECRET = "the-secret-of-w1"
 
@@ -78,24 +78,50 @@ class Heard:
 
 
 @dataclass
-class Chats:
-    """An `ActionHost` for every call, which remembers what was sent and with which key."""
+class Calls:
+    """`ActionCalls` in memory, which remembers what was sent and with which key; `missing` are calls without a result."""
 
     sent: list[tuple[str, str | None, str]] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    broken: NanoClawError | None = None
 
-    def __call__(self, identity: WorkerIdentity, key: str) -> OneCall:
-        return OneCall(self, key)
+    async def once(
+        self,
+        identity: WorkerIdentity,
+        action: Action[Any],
+        key: str,
+        arguments: str,
+        carry_out: Callable[[ActionCall], Awaitable[Outcome]],
+    ) -> Outcome:
+        if self.broken:
+            raise self.broken
+        self.asked.append((action.name, key, arguments))
+        if key not in self.outcomes:
+            session, host = identity.session_id, OneCall(self, key)
+            call = ActionCall(agent_group=identity.agent_group, session_id=session, key=key, host=host)
+            self.outcomes[key] = await carry_out(call)
+        return self.outcomes[key]
+
+    async def unheard(self, identity: WorkerIdentity) -> set[str]:
+        if self.broken:
+            raise self.broken
+        return set(self.missing)
+
+    async def heard(self, identity: WorkerIdentity, keys: Collection[str]) -> None:
+        self.missing.difference_update(keys)
 
 
 @dataclass
 class OneCall:
-    chats: Chats
+    calls: Calls
     key: str
 
     async def send(self, text: str, to: str | None = None) -> str:
         if to == "nowhere":
             raise ActionRefused("There is no chat named 'nowhere'. Known: family.")
-        self.chats.sent.append((text, to, self.key))
+        self.calls.sent.append((text, to, self.key))
         return to or "terminal"
 
 
@@ -103,7 +129,7 @@ class OneCall:
 class Rig:
     gateway: Gateway
     heard: Heard
-    chats: Chats
+    calls: Calls
     socket: Path
     client: aiohttp.ClientSession
 
@@ -141,13 +167,13 @@ def make_rig(short_folder: Path) -> MakeRig:
     async def make(
         provider: Provider | None = None, actions: Sequence[Action[Any]] = (), hello_within: float = 10.0
     ) -> AsyncIterator[Rig]:
-        heard, chats = Heard(), Chats()
+        heard, calls = Heard(), Calls()
         heard.storing.set()
         root = short_folder / "workers"
-        async with Gateway(root, heard, provider or Demo(), actions, chats, hello_within=hello_within) as gateway:
+        async with Gateway(root, heard, provider or Demo(), actions, calls, hello_within=hello_within) as gateway:
             socket = await gateway.open(identity_of("w1")) / "gateway.sock"
             async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as client:
-                yield Rig(gateway, heard, chats, socket, client)
+                yield Rig(gateway, heard, calls, socket, client)
 
     return make
 
@@ -161,6 +187,11 @@ async def rig(make_rig: MakeRig) -> AsyncIterator[Rig]:
 @pytest.fixture
 def heard() -> Heard:
     return Heard()
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
 
 
 @pytest.fixture

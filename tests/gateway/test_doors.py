@@ -29,10 +29,10 @@ async def test_a_worker_can_connect_but_nobody_reaches_it_without_its_mount(rig:
     assert [mode(path) for path in (rig.socket, rig.socket.parent, rig.socket.parents[1])] == [0o666, 0o755, 0o700]
 
 
-async def test_the_umask_changes_nothing(short_folder: Path, heard: Any, identity: Any) -> None:
+async def test_the_umask_changes_nothing(short_folder: Path, heard: Any, calls: Any, identity: Any) -> None:
     before = os.umask(0o077)
     try:
-        async with Gateway(short_folder / "w", heard, Demo(), [], lambda *_: heard) as gateway:
+        async with Gateway(short_folder / "w", heard, Demo(), [], calls) as gateway:
             folder = await gateway.open(identity("w1"))
             assert (mode(folder), mode(folder / "gateway.sock")) == (0o755, 0o666)
     finally:
@@ -52,14 +52,14 @@ async def test_a_wrong_method_is_refused_in_json(rig: Any) -> None:
         assert (await answer.json())["type"] == "error"
 
 
-async def test_a_stale_socket_is_replaced_in_the_same_folder(short_folder: Path, heard: Any, identity: Any) -> None:
+async def test_a_stale_socket_is_replaced_in_the_same_folder(short_folder: Path, heard: Any, calls: Any, identity: Any) -> None:
     """A container has the folder mounted, so a new folder of that name would be another one."""
     folder = short_folder / "w" / "w1"
     folder.mkdir(parents=True)
     inode = folder.stat().st_ino
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(folder / "gateway.sock"))
-    async with Gateway(short_folder / "w", heard, Demo(), [], lambda *_: heard) as gateway:
+    async with Gateway(short_folder / "w", heard, Demo(), [], calls) as gateway:
         assert (await gateway.open(identity("w1"))).stat().st_ino == inode
         connector = aiohttp.UnixConnector(str(folder / "gateway.sock"))
         async with aiohttp.ClientSession(connector=connector) as client, client.get("http://gateway/") as answer:
@@ -79,21 +79,23 @@ async def test_closing_breaks_connections_and_removes_the_folder(rig: Any) -> No
     await rig.gateway.close("never-seen")
 
 
-async def test_a_path_too_long_for_a_socket_is_refused_with_its_length(short_folder: Path, heard: Any, identity: Any) -> None:
-    async with Gateway(short_folder / ("d" * 80), heard, Demo(), [], lambda *_: heard) as gateway:
+async def test_a_path_too_long_for_a_socket_is_refused_with_its_length(
+    short_folder: Path, heard: Any, calls: Any, identity: Any
+) -> None:
+    async with Gateway(short_folder / ("d" * 80), heard, Demo(), [], calls) as gateway:
         with pytest.raises(HomeUnusable, match=r"has \d+ bytes"):
             await gateway.open(identity("w" * 40))
 
 
-async def test_a_root_that_cannot_be_made_is_named(short_folder: Path, heard: Any) -> None:
+async def test_a_root_that_cannot_be_made_is_named(short_folder: Path, heard: Any, calls: Any) -> None:
     (short_folder / "file").write_text("")
     with pytest.raises(HomeUnusable, match="file"):
-        async with Gateway(short_folder / "file" / "w", heard, Demo(), [], lambda *_: heard):
+        async with Gateway(short_folder / "file" / "w", heard, Demo(), [], calls):
             pass
 
 
-async def test_a_hundred_workers_leak_nothing(short_folder: Path, heard: Any, identity: Any) -> None:
-    async with Gateway(short_folder / "w", heard, Demo(), [], lambda *_: heard) as gateway:
+async def test_a_hundred_workers_leak_nothing(short_folder: Path, heard: Any, calls: Any, identity: Any) -> None:
+    async with Gateway(short_folder / "w", heard, Demo(), [], calls) as gateway:
         before = open_files()
         for number in range(100):
             folder = await gateway.open(identity(f"w{number}"))

@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from nanoclaw_core.builtins.messaging import nanoclaw_actions
 from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.gateway.mcp import schema_of
-from nanoclaw_core.ports import Action, ActionCall
+from nanoclaw_core.ports import Action, ActionCall, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ async def test_the_official_client_lists_and_calls(rig: Any) -> None:
         assert "send_message" in [tool.name for tool in (await session.list_tools()).tools]
         result = await session.call_tool("send_message", {"text": "yo", "to": "family"})
     assert result.content[0].text == "Message sent to family."  # type: ignore[union-attr]  # our server sends text only
-    assert [(text, to) for text, to, _ in rig.chats.sent] == [("yo", "family")]
+    assert [(text, to) for text, to, _ in rig.calls.sent] == [("yo", "family")]
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,39 @@ async def test_the_engines_call_id_is_the_key_of_the_call(rig: Any) -> None:
     await call(rig, "send_message", {"text": "a"}, **{"claudecode/toolUseId": "toolu_1"})
     await call(rig, "send_message", {"text": "b"})
     await call(rig, "send_message", {"text": "c"})
-    keys = [key for _, _, key in rig.chats.sent]
+    keys = [key for _, _, key in rig.calls.sent]
     assert keys[0] == "toolu_1"
     assert len(set(keys)) == 3
+
+
+async def test_a_call_is_described_alike_however_its_arguments_are_ordered(rig: Any) -> None:
+    await call(rig, "send_message", {"to": "family", "text": "é"}, **{"claudecode/toolUseId": "toolu_1"})
+    await call(rig, "send_message", {"text": "é", "to": "family"}, **{"claudecode/toolUseId": "toolu_2"})
+    await call(rig, "whoami", None, **{"claudecode/toolUseId": "toolu_3"})
+    assert rig.calls.asked == [
+        ("send_message", "toolu_1", '{"text":"é","to":"family"}'),
+        ("send_message", "toolu_2", '{"text":"é","to":"family"}'),
+        ("whoami", "toolu_3", "{}"),
+    ]
+
+
+async def test_whoever_keeps_the_calls_decides_whether_one_is_carried_out(rig: Any) -> None:
+    rig.calls.outcomes["toolu_1"] = Outcome(text="as before", is_error=True)
+    meta = {"claudecode/toolUseId": "toolu_1"}
+    assert await call(rig, "send_message", {"text": "hi"}, **meta) == (True, "as before")
+    assert rig.calls.sent == []
+
+
+async def test_a_call_that_cannot_be_kept_is_explained(rig: Any) -> None:
+    rig.calls.broken = NanoClawError("The disk is full.")
+    assert await call(rig, "whoami", {}) == (True, "The disk is full.")
+
+
+async def test_a_failure_is_an_outcome_like_any_other(rig: Any) -> None:
+    for name in ("explode", "break_down"):
+        await call(rig, name, {}, **{"claudecode/toolUseId": name})
+    assert rig.calls.outcomes["explode"] == Outcome(text="The table is on fire.", is_error=True)
+    assert rig.calls.outcomes["break_down"].is_error
 
 
 async def test_the_socket_tells_who_calls(rig: Any) -> None:
@@ -148,12 +178,12 @@ async def test_a_call_that_cannot_be_done_tells_the_agent_why(rig: Any, argument
     failed, text = await call(rig, "send_message", arguments)
     assert failed
     assert said in text
-    assert rig.chats.sent == []
+    assert rig.calls.sent == []
 
 
 async def test_nul_and_lone_surrogates_are_repaired(rig: Any) -> None:
     await call(rig, "send_message", {"text": "a\x00\ud83d"})
-    assert rig.chats.sent[0][0] == "a\ufffd\ufffd"
+    assert rig.calls.sent[0][0] == "a\ufffd\ufffd"
 
 
 async def test_any_error_of_ours_is_told_to_the_agent(rig: Any) -> None:

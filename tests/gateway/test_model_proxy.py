@@ -11,7 +11,7 @@ import aiohttp
 import anyio
 import pytest
 
-from nanoclaw_core.errors import ModelUnavailable
+from nanoclaw_core.errors import ModelUnavailable, NanoClawError
 from nanoclaw_core.gateway.model_proxy import RequestForbidden, check
 from nanoclaw_core.models import ModelRequest
 from nanoclaw_core.ports import ModelResponse
@@ -38,6 +38,38 @@ async def proxied(make_rig: Any, model: ScriptedModel) -> AsyncIterator[Any]:
     async with make_rig(provider=upstream) as rig:
         yield rig
     await upstream.aclose()
+
+
+# --- what the conversation holds ---
+
+
+def result_of(call_id: str) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": call_id, "content": "done"}
+
+
+async def test_calls_of_earlier_workers_whose_results_a_request_holds_are_noted(proxied: Any) -> None:
+    proxied.calls.missing = {"toolu_1", "toolu_2", "toolu_3"}
+    await proxied.ask("/v1/messages", with_content(result_of("toolu_1")))
+    assert proxied.calls.missing == {"toolu_2", "toolu_3"}
+    await proxied.ask("/v1/messages", with_content(result_of("toolu_1"), result_of("toolu_3")))
+    assert proxied.calls.missing == {"toolu_2"}
+
+
+async def test_words_about_a_call_are_not_its_result(proxied: Any) -> None:
+    proxied.calls.missing = {"toolu_1"}
+    words = [json.dumps(result_of("toolu_1")), json.dumps(result_of("toolu_1"), separators=(",", ":")), '"tool_use_id":toolu_1']
+    call = {"type": "tool_use", "id": "toolu_1", "name": "x", "input": {}}
+    await proxied.ask("/v1/messages", with_content(call, *[{"type": "text", "text": text} for text in words]))
+    assert proxied.calls.missing == {"toolu_1"}
+
+
+async def test_the_model_is_asked_also_when_nobody_knows_of_earlier_calls(proxied: Any, model: ScriptedModel) -> None:
+    proxied.calls.missing, proxied.calls.broken = {"toolu_1"}, NanoClawError("The disk is full.")
+    status, _, _ = await proxied.ask("/v1/messages", with_content(result_of("toolu_1")))
+    assert (status, len(model.calls)) == (200, 1)
+    proxied.calls.broken = None
+    await proxied.ask("/v1/messages", with_content(result_of("toolu_1")))
+    assert proxied.calls.missing == set()
 
 
 # --- the way there --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nanoclaw_core.mailbox import Call, Mailbox, Mailboxes, MailboxUnusable, NewOutbound, NewRow, files
+from nanoclaw_core.mailbox import Call, Mailbox, Mailboxes, MailboxUnusable, NewCall, NewOutbound, NewRow, files
 from nanoclaw_core.mailbox.files import VERSION
 from nanoclaw_core.models import Address, Push, Session, TurnEnd, Usage
 
@@ -93,10 +93,13 @@ async def test_rows_that_were_given_up_remember_it_like_a_turn(mailbox: Mailbox)
 
 
 async def test_a_call_keeps_when_it_began_and_ended(mailbox: Mailbox) -> None:
-    await mailbox.begin_call("k1", "send_message")
-    await mailbox.end_call("k1", "sent", False, [NewOutbound(to=HERE, text="hi")])
-    assert await read(mailbox, "SELECT action, began_at, ended_at FROM calls") == [("send_message", 101.0, 102.0)]
-    assert await read(mailbox, "SELECT queued_at, turn FROM messages") == [(102.0, None)]
+    await mailbox.add_rows([row(1)])
+    await push(mailbox, "u1", 1)
+    await mailbox.begin_call(NewCall(key="k1", worker_id="w1", action="roll_dice", arguments="{}", digest="d1"))
+    await mailbox.end_call("k1", "six", False)
+    await mailbox.end_turn(TurnEnd(id="w1-1", covered=("u1",), text="", conversation="c1"), [], "answered")
+    calls = await read(mailbox, "SELECT action, arguments, worker, turn, began_at, ended_at FROM calls")
+    assert calls == [("roll_dice", "{}", "w1", "w1-1", 103.0, 104.0)]
 
 
 async def test_a_note_is_kept_and_waits_for_no_disk(mailbox: Mailbox) -> None:
@@ -136,9 +139,11 @@ async def test_files_of_version_1_go_on_where_they_were_also_if_only_one_is_behi
     (taken,) = await mailbox.outstanding()
     assert ([row.id for row in taken.rows], taken.attempts, taken.worker_id) == (["row-2"], 2, "w2")
     assert await mailbox.conversation() == "c1"
-    assert await mailbox.begin_call("toolu_1", "send_message") == Call(
-        key="toolu_1", action="", result="sent", is_error=False, ended=True
+    again = NewCall(key="toolu_1", worker_id="w2", action="send_message", arguments="{}", digest="d1")
+    assert await mailbox.begin_call(again) == Call(
+        key="toolu_1", action="", digest="", result="sent", is_error=False, ended=True
     )
+    assert await mailbox.earlier_calls() == []
     (unsent,) = await mailbox.due()
     assert (await mailbox.receipt(unsent.seq)).in_flight == {0}
     end = TurnEnd(id="w2-1", covered=("u2",), text="", conversation="c1", usage=Usage(input_tokens=1))

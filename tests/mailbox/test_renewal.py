@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from nanoclaw_core.errors import DatabaseTooNew
-from nanoclaw_core.mailbox import Mailbox, MailboxBroken, Mailboxes, MailboxUnusable, NewOutbound, NewRow, aside
+from nanoclaw_core.mailbox import Mailbox, MailboxBroken, Mailboxes, MailboxUnusable, NewCall, NewOutbound, NewRow, aside
 from nanoclaw_core.mailbox.aside import copies_in
 from nanoclaw_core.mailbox.renewal import begin_anew, remains_of
 from nanoclaw_core.models import Address, OutboundKind, Push, Session, TurnEnd
+
+
+def pay(key: str) -> NewCall:
+    return NewCall(key=key, worker_id="w1", action="pay", arguments="{}", digest="d")
 
 
 class Killed(BaseException):
@@ -53,7 +57,7 @@ async def folder(mailboxes: Mailboxes, mailbox: Mailbox, session: Session, tmp_p
     mailboxes.now = lambda: next(times)
     await answered(mailbox, 1)
     await delivered(mailbox)
-    await mailbox.begin_call("k1", "pay")
+    await mailbox.begin_call(pay("k1"))
     await mailbox.end_call("k1", "paid", is_error=False)
     await mailbox.add_rows([row(2), row(3)])
     await mailbox.record_push(Push(uuid="u2", text=""), ["r2"], "w1")
@@ -89,7 +93,7 @@ async def test_numbers_the_conversation_and_calls_go_on(
     assert [(each.seq, each.text) for each in await mailbox.due()] == [(5001, "begun anew")]
     assert [(each.seq, each.id) for each in await mailbox.waiting()] == [(5001, "r2"), (5002, "r3")]
     assert await mailbox.conversation() == "c1"
-    call = await mailbox.begin_call("k1", "pay")
+    call = await mailbox.begin_call(pay("k1"))
     assert call is not None
     assert call.result == "paid"
     assert (await mailbox.receipt(2)).is_over

@@ -7,8 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from nanoclaw_core.mailbox import Call, Mailbox, Mailboxes, NewOutbound, NewRow
-from nanoclaw_core.models import Address, Failure, FailureKind, OutboundKind, Push, Quote, Session, TurnEnd, Usage
+from nanoclaw_core.mailbox import Call, Mailbox, Mailboxes, NewCall, NewOutbound, NewRow
+from nanoclaw_core.models import (
+    Address,
+    EarlierCall,
+    Failure,
+    FailureKind,
+    OutboundKind,
+    Push,
+    Quote,
+    Session,
+    TurnEnd,
+    Usage,
+    Words,
+)
 
 HERE = Address(channel="telegram", chat="42", thread="7", account="bot")
 THERE = Address(channel="terminal", chat="me")
@@ -224,27 +236,116 @@ async def test_an_action_queues_once_for_each_key(mailbox: Mailbox) -> None:
     assert await due(mailbox) == ["one"]
 
 
-async def test_a_call_is_begun_and_answered_once_and_its_rows_come_with_the_answer(mailbox: Mailbox) -> None:
-    assert await mailbox.begin_call("k1", "send_message") is None
-    begun = Call(key="k1", action="send_message", result=None, is_error=False, ended=False)
-    assert await mailbox.begin_call("k1", "send_message") == begun
-    assert await mailbox.end_call("k1", "sent", False, [answer("one"), answer("two")])
-    assert not await mailbox.end_call("k1", "sent twice", True, [answer("three")])
-    assert await mailbox.begin_call("k1", "send_message") == replace(begun, result="sent", ended=True)
-    assert await due(mailbox) == ["one", "two"]
+def call(key: str, worker: str = "w1", digest: str = "d1", action: str = "roll_dice") -> NewCall:
+    return NewCall(key=key, worker_id=worker, action=action, arguments='{"sides":6}', digest=digest)
+
+
+def known(key: str, result: str | None = None, *, is_error: bool = False) -> Call:
+    ended = result is not None
+    return Call(key=key, action="roll_dice", digest="d1", result=result, is_error=is_error, ended=ended)
+
+
+async def test_a_call_is_begun_and_answered_once(mailbox: Mailbox) -> None:
+    assert await mailbox.begin_call(call("k1")) is None
+    assert await mailbox.begin_call(call("k1")) == known("k1")
+    assert await mailbox.end_call("k1", "six", False)
+    assert not await mailbox.end_call("k1", "five", True)
+    assert await mailbox.begin_call(call("k1")) == known("k1", "six")
 
 
 async def test_a_call_that_failed_says_so_to_whoever_repeats_it(mailbox: Mailbox) -> None:
-    await mailbox.begin_call("k1", "roll_dice")
+    await mailbox.begin_call(call("k1"))
     await mailbox.end_call("k1", "no dice", True)
-    assert await mailbox.begin_call("k1", "roll_dice") == Call(
-        key="k1", action="roll_dice", result="no dice", is_error=True, ended=True
-    )
+    assert await mailbox.begin_call(call("k1")) == known("k1", "no dice", is_error=True)
 
 
 async def test_a_call_that_was_never_begun_has_no_answer(mailbox: Mailbox) -> None:
-    assert not await mailbox.end_call("k1", "sent", False, [answer("one")])
-    assert await due(mailbox) == []
+    assert not await mailbox.end_call("k1", "sent", False)
+
+
+async def test_a_call_says_where_it_has_spoken(mailbox: Mailbox) -> None:
+    await mailbox.begin_call(call("k1"))
+    await mailbox.add_outbound("call-k1", answer("hi"))
+    assert await mailbox.begin_call(call("k1")) == replace(known("k1"), said_to=HERE)
+
+
+async def test_a_call_that_a_dead_worker_made_stands_for_one_repetition(mailbox: Mailbox) -> None:
+    for key in ("k1", "k2"):
+        await mailbox.begin_call(call(key))
+        await mailbox.end_call(key, f"result of {key}", False)
+    assert await mailbox.unheard_calls("w2") == {"k1", "k2"}
+    assert await mailbox.begin_call(call("k3", "w2")) == known("k1", "result of k1")
+    assert await mailbox.begin_call(call("k3", "w2")) == known("k1", "result of k1")  # the same request again
+    assert await mailbox.begin_call(call("k4", "w2")) == known("k2", "result of k2")
+    assert await mailbox.begin_call(call("k5", "w2")) is None
+
+
+async def test_a_repetition_whose_worker_dies_too_is_repeated_once_more(mailbox: Mailbox) -> None:
+    await mailbox.begin_call(call("k1"))
+    await mailbox.end_call("k1", "six", False)
+    await mailbox.begin_call(call("k2", "w2"))
+    assert await mailbox.unheard_calls("w3") == {"k2"}
+    assert await mailbox.begin_call(call("k3", "w3")) == known("k1", "six")
+    assert await mailbox.begin_call(call("k4", "w3")) is None
+
+
+async def test_a_call_without_an_end_is_ended_under_both_its_names(mailbox: Mailbox) -> None:
+    await mailbox.begin_call(call("k1"))
+    assert await mailbox.begin_call(call("k2", "w2")) == known("k1")
+    assert await mailbox.end_call("k2", "six", False)
+    assert await mailbox.begin_call(call("k1")) == known("k1", "six")
+    assert await mailbox.begin_call(call("k2", "w2")) == known("k1", "six")
+
+
+async def test_an_original_that_ends_later_ends_its_repetition(mailbox: Mailbox) -> None:
+    await mailbox.begin_call(call("k1"))
+    await mailbox.begin_call(call("k2", "w2"))
+    await mailbox.end_call("k1", "six", False)
+    assert await mailbox.begin_call(call("k2", "w2")) == known("k1", "six")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [call("k2", "w1"), call("k2", "w2", digest="d2"), call("k2", "w2", action="flip_coin")],
+    ids=["of the same worker", "with other arguments", "of another action"],
+)
+async def test_another_call_is_no_repetition(mailbox: Mailbox, other: NewCall) -> None:
+    await mailbox.begin_call(call("k1"))
+    assert await mailbox.begin_call(other) is None
+
+
+async def test_a_call_whose_result_was_heard_is_not_taken_for_its_repetition(mailbox: Mailbox) -> None:
+    await mailbox.begin_call(call("k1"))
+    await mailbox.heard_calls(["k1"])
+    assert await mailbox.unheard_calls("w2") == set()
+    assert await mailbox.begin_call(call("k2", "w2")) is None
+
+
+@pytest.mark.parametrize("way", ["end_turn", "fail_rows"])
+async def test_a_call_is_made_again_in_another_turn(mailbox: Mailbox, way: str) -> None:
+    await mailbox.add_rows([row(1)])
+    await push(mailbox, "u1", 1)
+    await mailbox.begin_call(call("k1"))
+    await mailbox.end_call("k1", "six", False)
+    if way == "end_turn":
+        await mailbox.end_turn(end("u1"), [], "answered")
+    else:
+        await mailbox.fail_rows(["row-1"], [], "failed")
+    assert await mailbox.unheard_calls("w2") == set()
+    assert await mailbox.earlier_calls() == []
+    assert await mailbox.begin_call(call("k2", "w2")) is None
+
+
+async def test_the_last_calls_of_a_turn_are_told_oldest_first_each_once(mailbox: Mailbox) -> None:
+    for number in range(1, 5):
+        await mailbox.begin_call(call(f"k{number}", digest=f"d{number}"))
+    await mailbox.begin_call(call("k5", "w2", digest="d4"))  # the fourth again
+    await mailbox.end_call("k2", "six" * 1000, True)
+    await mailbox.add_outbound("call-k3", answer("hi"))
+    plain = EarlierCall(action="roll_dice", arguments='{"sides":6}', result=None)
+    assert await mailbox.earlier_calls(3) == [
+        replace(plain, result=("six" * 1000)[:2000], is_error=True), replace(plain, said=Words(to=HERE, text="hi")), plain
+    ]  # fmt: skip
 
 
 # --- delivery ---

@@ -127,6 +127,8 @@ class Spine:
             finally:
                 self.runtime.is_deserted = True
                 host.database.write = _unheard  # type: ignore[method-assign,assignment]  # for the rest of its life
+                for mailbox in host.mailboxes._known.values():
+                    mailbox._transact = _unheard  # type: ignore[method-assign,assignment]  # nor does an action that still runs end
                 for door in list(host.gateway._doors.values()):
                     await host.gateway._shut(door)
                 tasks.cancel_scope.cancel()

@@ -60,7 +60,7 @@ class Step:
             await self.leave.wait()
             return f"Sent to {await call.host.send('one step')}."
 
-        return Action(name="step", description="Take a step.", parameters=Nothing, handler=take)
+        return Action(name="step", description="Take a step.", parameters=Nothing, handler=take, idempotent=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,6 +169,7 @@ class Crew:
     said: list[tuple[Address, str]]
     typed: list[str]
     told: list[Event]
+    noted: list[tuple[str, str, str]]
     rows: int = 0
     full_disk: NanoClawError | None = None  # raised when a turn is to begin
     free_memory: int = 2**40  # bytes that the machine has left
@@ -226,6 +227,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
     said: list[tuple[Address, str]] = []
     typed: list[str] = []
     told: list[Event] = []
+    noted: list[tuple[str, str, str]] = []
     runtime, doors = PaperRuntime(), PaperDoors(house.home)
 
     async def image() -> str:
@@ -256,6 +258,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         say=say,
         typing=typing,
         tell=told.append,
+        note_tool=lambda session, worker, note: noted.append((session.id, worker, note)),
     )
     crew = Crew(
         house=house,
@@ -267,6 +270,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         said=said,
         typed=typed,
         told=told,
+        noted=noted,
     )
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:

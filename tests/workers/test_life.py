@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from nanoclaw_core.errors import ContainerFailed, HomeUnusable, RuntimeUnavailable
+from nanoclaw_core.mailbox import NewCall
 from nanoclaw_core.store import workers
 from nanoclaw_core.workers.life import Life
 from tests.workers.crew import Crew
@@ -48,6 +49,28 @@ async def test_the_launch_document_says_whether_a_cut_turn_goes_on(crew: Crew, l
     assert document["options"]["resume_interrupted"] is resume
     assert document["worker"] == life.worker_id
     assert document["secret"] == life.secret
+
+
+async def begin_call(crew: Crew) -> None:
+    call = NewCall(key="k1", worker_id="w1", action="roll", arguments="{}", digest="d1")
+    await crew.house.mailbox.begin_call(call)
+    await crew.house.mailbox.end_call("k1", "six", False)
+
+
+async def test_whoever_takes_up_a_cut_turn_is_told_what_was_called_in_it(crew: Crew, life: Life) -> None:
+    await begin_call(crew)
+    await life.begin(crew.house.mailbox, resume=True)
+    (document,) = crew.runtime.documents
+    assert "<result>six</result>" in document["options"]["resume_prompt"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_nobody_is_told_of_nothing_or_of_another_turn(crew: Crew, life: Life, resume: bool) -> None:
+    if not resume:
+        await begin_call(crew)
+    await life.begin(crew.house.mailbox, resume=resume)
+    (document,) = crew.runtime.documents
+    assert "resume_prompt" not in document["options"]
 
 
 async def test_the_folders_of_a_worker_are_closed_to_others(crew: Crew, life: Life) -> None:

@@ -252,7 +252,7 @@ async def test_an_end_that_cannot_be_stored_is_not_taken_and_the_worker_is_repla
 async def test_an_agent_that_answers_nobody_must_name_somebody(crew: Crew) -> None:
     await crew.row("hello")
     await crew.worker(1)
-    host = crew.pool.actions(crew.doors.opened[0], "k1")
+    host = crew.pool.actions.host(crew.doors.opened[0], "k1")
     with pytest.raises(ActionRefused, match="name a destination"):
         await host.send("yo")
     assert await host.send("yo", to="family") == "family"
@@ -264,7 +264,7 @@ async def test_the_same_call_is_carried_out_once(crew: Crew) -> None:
     _, link = await crew.linked()
     await until(lambda: link.pushes)
     for key in ("k1", "k1", "k2"):
-        await crew.pool.actions(crew.doors.opened[0], key).send("yo")
+        await crew.pool.actions.host(crew.doors.opened[0], key).send("yo")
     assert await crew.outbound() == ["yo", "yo"]
 
 
@@ -272,7 +272,7 @@ async def test_what_is_internal_is_not_sent(crew: Crew) -> None:
     await crew.row("hello")
     _, link = await crew.linked()
     await until(lambda: link.pushes)
-    host = crew.pool.actions(crew.doors.opened[0], "k1")
+    host = crew.pool.actions.host(crew.doors.opened[0], "k1")
     with pytest.raises(ActionRefused, match="nothing to send"):
         await host.send("<internal>hm</internal>")
     await host.send("yo<internal>hm</internal>")
@@ -284,7 +284,7 @@ async def test_words_to_the_chat_that_is_answered_count_as_its_answer_in_whateve
         await crew.row("hello", to=replace(CHAT, thread="t1"))
         worker, link = await crew.linked()
         await until(lambda: link.pushes)
-        await crew.pool.actions(crew.doors.opened[0], "k1").send("yo", to="family")
+        await crew.pool.actions.host(crew.doors.opened[0], "k1").send("yo", to="family")
         await crew.answer(worker, *link.pushes, text="<internal>all is said</internal>")
         assert [row.to.thread for row in await house.mailbox.due()] == ["t1", "t1"]
         assert await crew.outbound() == ["yo", "settled"]

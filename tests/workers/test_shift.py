@@ -8,6 +8,7 @@ import pytest
 
 from nanoclaw_core.mailbox import NewOutbound, NewRow
 from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd
+from nanoclaw_core.workers import shift
 from nanoclaw_core.workers.exchange import MAX_OUTSTANDING
 from tests.house import CHAT, House
 from tests.workers.crew import Crew, open_crew, until
@@ -155,6 +156,24 @@ async def test_what_the_agent_does_is_shown_while_it_answers_somebody(crew: Crew
     await crew.answer(worker, *link.pushes)
     await crew.pool.progressed(worker, Progress(note="too late"))
     assert crew.typed == ["Bash: ls"]
+    assert crew.noted == [(crew.house.session.id, worker, "Bash: ls")]
+
+
+async def test_of_a_turn_so_many_steps_are_kept_and_of_the_next_one_again(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift, "MAX_STEPS", 2)
+    await crew.row("first")
+    worker, link = await crew.linked()
+
+    async def take_steps(turn: int) -> None:
+        await until(lambda: len(link.pushes) == turn)
+        for step in range(4):
+            await crew.pool.progressed(worker, Progress(note=f"step {turn}.{step}"))
+        await crew.answer(worker, link.pushes[-1], number=turn)
+
+    await take_steps(1)
+    await crew.row("second")
+    await take_steps(2)
+    assert [note for _, _, note in crew.noted] == ["step 1.0", "step 1.1", "step 2.0", "step 2.1"]
 
 
 async def test_only_the_last_address_is_told_that_there_is_no_answer(crew: Crew) -> None:
@@ -248,5 +267,5 @@ async def test_an_engine_that_takes_up_its_turn_before_it_is_pushed_again_knows_
     await house.mailbox.record_push(Push(uuid="u1", text="hello"), ["r1"], "a worker of a host that is no more")
     async with open_crew(house) as crew:
         await crew.worker(1)
-        host = crew.pool.actions(crew.doors.opened[0], "call-1")
+        host = crew.pool.actions.host(crew.doors.opened[0], "call-1")
         assert await host.send("on it") == "this chat"

@@ -38,6 +38,7 @@ class ClaudeOptions:
     instructions: str = ""
     model: str | None = None
     resume_interrupted: bool = True
+    resume_prompt: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -103,6 +104,8 @@ def environment(options: ClaudeOptions, place: Place, *, resume: bool) -> dict[s
         found["TZ"] = zone
     if resume and options.resume_interrupted:
         found["CLAUDE_CODE_RESUME_INTERRUPTED_TURN"] = "1"
+        if options.resume_prompt:  # instead of "Continue from where you left off."; a changed system prompt is not read again
+            found["CLAUDE_CODE_RESUME_PROMPT"] = options.resume_prompt
     return found
 
 

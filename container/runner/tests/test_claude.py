@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import pytest
 from miniature import FakeHost, Home
 from nanoclaw_runner.archive import archives
-from nanoclaw_runner.cli import find_claude
+from nanoclaw_runner.cli import ClaudeOptions, arguments, environment, find_claude
+from nanoclaw_runner.engines import Place
 from nanoclaw_runner.frames import Failed, Progress, TurnEnd
 from nanoclaw_runner.transcript import find_transcript
 
@@ -217,6 +219,26 @@ async def test_a_conversation_that_cannot_start_is_told(home: Home, host: FakeHo
 async def test_no_conversation_without_a_uuid(home: Home, host: FakeHost) -> None:
     async with home.worker(options={"conversation": "../../etc"}):
         assert (await host.until(Failed)).detail == "Misfit: options.conversation must be a UUID"
+
+
+@pytest.mark.parametrize(
+    ("resume", "interrupted", "reminder"),
+    [(True, True, "Remember!"), (False, True, None), (True, False, None)],
+    ids=["a cut turn goes on", "a new conversation", "a cut turn is left"],
+)
+def test_only_an_engine_that_takes_up_a_cut_turn_is_reminded(
+    tmp_path: Path, resume: bool, interrupted: bool, reminder: str | None
+) -> None:
+    place = Place(workspace=tmp_path, state=tmp_path, gateway="http://127.0.0.1:1", options={})
+    options = ClaudeOptions(conversation=U1, resume_interrupted=interrupted, resume_prompt="Remember!")
+    assert environment(options, place, resume=resume).get("CLAUDE_CODE_RESUME_PROMPT") == reminder
+
+
+def test_the_longest_reminder_fits_into_one_argument(tmp_path: Path) -> None:
+    """Linux takes 128 KiB at most: https://man7.org/linux/man-pages/man2/execve.2.html."""
+    place = Place(workspace=tmp_path, state=tmp_path, gateway="http://127.0.0.1:1", options={})
+    options = ClaudeOptions(conversation=U1, resume_prompt="🤖" * 9000)  # the host sends fewer characters
+    assert max(map(len, arguments(options, place, resume=True))) < 128 * 1024
 
 
 def test_the_program_is_the_one_that_the_sdk_brings() -> None:

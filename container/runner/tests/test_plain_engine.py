@@ -102,6 +102,16 @@ async def test_a_cut_turn_that_may_not_be_taken_up_again_is_a_failure(home: Home
         assert (await host.until(TurnEnd)).failure.kind == "engine"
 
 
+async def test_a_cut_turn_that_is_taken_up_begins_with_the_reminder(home: Home, host: FakeHost) -> None:
+    await host.push("u1", SLOW)
+    async with home.worker(engine="plain"):
+        await host.until(Progress)
+    options = {"conversation": home.conversation, "resume_prompt": "Remember!"}
+    async with home.worker(engine="plain", worker="w2", options=options):
+        await host.until(TurnEnd)
+    assert "Remember!" in str(host.prompts[1])
+
+
 async def test_a_host_that_restarts_in_mid_turn_gets_the_answer(home: Home) -> None:
     host = FakeHost(home.socket)
     async with home.worker(engine="plain"):
