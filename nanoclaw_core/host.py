@@ -26,6 +26,7 @@ from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes
+from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.plugins import Plugins, load, log_call
@@ -36,7 +37,7 @@ from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
 from nanoclaw_core.sandbox.spec import worker_user
-from nanoclaw_core.settings import Settings
+from nanoclaw_core.settings import Settings, secrets_among
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
@@ -58,9 +59,16 @@ _SPARE_MEMORY = 256 * _MIB  # that other programs of the machine are left
 
 @asynccontextmanager
 async def open_host(
-    settings: Settings, *, clock: Clock | None = None, runtime: Runtime | None = None, builtins: Sequence[str] = BUILTINS
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    runtime: Runtime | None = None,
+    builtins: Sequence[str] = BUILTINS,
+    mask: Mask | None = None,
 ) -> AsyncIterator[Host]:
     """Own the home and build a host that `run` sets going. Tests hand in their own clock, runtime and built-in modules.
+
+    `mask` is told every secret that the host gets to know.
 
     Raises:
         HostRunning, HomeUnusable, DatabaseTooNew, UnknownName, SettingInvalid: it cannot be built as set.
@@ -70,6 +78,8 @@ async def open_host(
         stack.enter_context(own_home(settings.home))
         trace = log_call if settings.trace_plugins else None
         plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
+        mask = mask or Mask()
+        mask.add(secrets_among(settings.variables, plugins.fields()))
         if runtime is None:
             runtime = await to_thread.run_sync(plugins.choose("runtime", settings.runtime).create)
         path, backups = settings.home / "nanoclaw.db", settings.home / "backups"
@@ -77,7 +87,7 @@ async def open_host(
         installation = await database.write(installation_id)
         await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
         model = choose_model(settings, plugins)
-        host = Host(settings, plugins, database, model, runtime, clock, installation)
+        host = Host(settings, plugins, database, model, runtime, clock, installation, mask)
         stack.push_async_callback(host.mailboxes.close)
         if isinstance(model.provider, ClosingProvider):
             stack.push_async_callback(model.provider.aclose)
@@ -98,6 +108,7 @@ class Host:
         runtime: Runtime,
         clock: Clock,
         installation: str,
+        mask: Mask,
     ) -> None:
         self.settings, self.plugins, self.database, self.clock = settings, plugins, database, clock
         self.channels: dict[str, Channel] = {}
@@ -105,7 +116,7 @@ class Host:
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell)
         self.diary = Diary(self.mailboxes)
-        self.pool = Pool(self._desk(runtime, installation))
+        self.pool = Pool(self._desk(runtime, installation, mask))
         actions = [offer.value for offer in plugins.actions().values()]
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
@@ -138,7 +149,7 @@ class Host:
         self._model = model
         self._began = clock.monotonic()
 
-    def _desk(self, runtime: Runtime, installation: str) -> Desk:
+    def _desk(self, runtime: Runtime, installation: str, mask: Mask) -> Desk:
         return Desk(
             terms=terms(self.settings, installation),
             database=self.database,
@@ -155,6 +166,7 @@ class Host:
             typing=self.delivery.typing,
             tell=self.plugins.tell,
             note_tool=self.diary.note_tool,
+            hide=mask.add_passing,
         )
 
     async def make_channels(self) -> None:
@@ -188,6 +200,7 @@ class Host:
         async def attempt(task_status: TaskStatus[None]) -> None:
             await channel.run(self.receive, task_status=task_status)
 
+        structlog.contextvars.bind_contextvars(component=f"channel {name}")  # whoever speaks in this task
         await supervise(attempt, self.healths[name], self.clock)
 
     async def receive(self, message: InboundMessage, cursor: str | None = None) -> bool:

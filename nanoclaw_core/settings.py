@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import platformdirs
 
 from nanoclaw_core.errors import HomeUnusable, SettingInvalid
+from nanoclaw_core.models import SetupField
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
@@ -184,6 +185,12 @@ def looks_secret(variable: str) -> bool:
     ['ANTHROPIC_API_KEY', 'TELEGRAM_TOKEN']
     """
     return _SECRET.search(variable.upper()) is not None
+
+
+def secrets_among(variables: Mapping[str, str], fields: Iterable[SetupField] = ()) -> list[str]:
+    """The values that are for nobody's eyes: of variables whose names say so, and of what plugins call secret."""
+    named = {item.variable for item in fields if item.secret} | {name for name in variables if looks_secret(name)}
+    return [variables[name] for name in named if variables.get(name)]
 
 
 def mistakes(variables: Mapping[str, str], files: Iterable[Path], others: Iterable[str] = ()) -> list[str]:

@@ -37,6 +37,21 @@ def no_real_models() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_log() -> None:
+    """A traceback in the log is plain text: made beautiful, with all variables, it would hold up the event loop."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+
+
+@pytest.fixture(autouse=True)
+def same_log() -> Iterator[None]:
+    """What a command silenced or sent elsewhere, for its own process, is as before for the next test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and "container" in report.keywords and not hasattr(report, "wasxfail"):
         _skipped_container_tests.append(report.nodeid)

@@ -28,12 +28,12 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "commands errors markdown models",
+    "commands errors markdown mask models snapshot",
     "ports",
     "hookspecs",
     "disk home memory settings store supervise upstream installed",
     "journal mailbox sandbox first_start",
-    "gateway retention routing workers delivery backup",
+    "backup delivery gateway history retention routing workers",
     "builtins plugins",
     "doctor offers",
     "host testing",

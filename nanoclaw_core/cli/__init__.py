@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -65,5 +66,17 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _complain(text: str, code: int) -> int:
-    click.echo(f"nanoclaw: {one_line(text)}", err=True)
+    click.echo(f"nanoclaw: {one_line(_without_secrets(text))}", err=True)
     return code
+
+
+def _without_secrets(text: str) -> str:
+    """`text` as it may be shown: the last words of a host stand in its log, and any library may have raised them."""
+    from nanoclaw_core.mask import Mask
+    from nanoclaw_core.settings import load, secrets_among
+
+    try:
+        variables = load(os.environ, Path.cwd()).variables
+    except (NanoClawError, OSError):
+        variables = os.environ
+    return Mask(secrets_among(variables))(text)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    a bug, an unnamed failure; chat: no answer; doctor: a failed check
+  1    a bug, an unnamed failure; chat: no answer; doctor, messages: trouble
   2    wrong use of the command line
   3    configuration: a setting, the home folder, an unknown name
   4    the container runtime, or the worker image
@@ -113,6 +113,70 @@ def doctor(as_json: bool, fix: bool) -> int:
     from nanoclaw_core.cli.doctor import run
 
     return run(_settings(), as_json, fix)
+
+
+@nanoclaw.command()
+@click.option("--stuck", is_flag=True, help="List only what waits beyond its deadline; exit code 1 when something does.")
+@click.option("--agent", metavar="NAME", help="Only messages that this agent heard.")
+@click.option("--chat", metavar="TEXT", help="Only chats whose name, id or channel has TEXT in it.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest so many; not with --stuck.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def messages(stuck: bool, agent: str | None, chat: str | None, limit: int, as_json: bool) -> int:
+    """List accepted messages, and what became of each.
+
+    The newest comes last. Reads the home, and changes nothing: a host may run or not.
+    """
+    from nanoclaw_core.cli.messages import show_messages, show_stuck
+
+    if stuck:
+        return show_stuck(_settings(), agent, chat, as_json)
+    return show_messages(_settings(), limit, agent, chat, as_json)
+
+
+@nanoclaw.command()
+@click.argument("number", type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def why(number: int, as_json: bool) -> None:
+    """Show what became of a message, step by step.
+
+    NUMBER is the message's number in `nanoclaw messages`. Reads the home, and changes nothing: a host may run or not.
+    """
+    from nanoclaw_core.cli.messages import show_why
+
+    show_why(_settings(), number, as_json)
+
+
+def _span(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    from nanoclaw_core.cli.text import seconds_in
+
+    try:
+        return None if text is None else seconds_in(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no span of time such as 90s, 10m, 2h or 1d.") from error
+
+
+@nanoclaw.command("logs")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until ctrl-C.")
+@click.option("--worker", metavar="ID", help="What this worker wrote: its id, or its agent's or session's name.")
+@click.option("--component", metavar="NAME", help="Only what this part says: workers, gateway, channel, …")
+@click.option("--since", metavar="DURATION", callback=_span, help="Only what was written in the last 90s, 10m, 2h, 1d …")
+@click.option("--lines", metavar="N", type=click.IntRange(0), help="The last so many lines (100, all with --since).")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON lines.")
+def show_logs(
+    follow: bool, worker: str | None, component: str | None, since: float | None, lines: int | None, as_json: bool
+) -> None:
+    """Show the log of the host, or what a worker wrote.
+
+    Secrets are shown as ***. Reads files, and changes nothing: a host may run or not.
+    """
+    from nanoclaw_core.cli.logview import show_host, show_worker
+
+    if worker is None:
+        show_host(_settings(), follow=follow, component=component, since=since, lines=lines, as_json=as_json)
+    elif component or since or as_json:
+        raise click.UsageError("A worker's output has neither components nor times: --worker goes with -f and --lines alone.")
+    else:
+        show_worker(_settings(), worker, follow=follow, lines=lines)
 
 
 _FOR_WHOM = click.option(

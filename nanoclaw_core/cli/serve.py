@@ -16,17 +16,19 @@ from anyio.abc import TaskStatus
 from nanoclaw_core import __version__
 from nanoclaw_core.cli import logs
 from nanoclaw_core.control import ControlServer, socket_path
-from nanoclaw_core.settings import Settings
+from nanoclaw_core.mask import Mask
+from nanoclaw_core.settings import Settings, secrets_among
 
 log = structlog.get_logger()
 
 
 def run(settings: Settings, log_file: Path | None) -> int:
     """Serve until a signal or `nanoclaw stop`; 130 when it was ctrl-C."""
-    logs.configure(settings.log_level, log_file)
+    mask = Mask(secrets_among(settings.variables))
+    logs.configure(settings.log_level, log_file, mask)
     os.umask(0o077)  # what the host writes is for its owner alone; what workers read is given to them by name
     _take_files()
-    return anyio.run(_serve, settings)
+    return anyio.run(_serve, settings, mask)
 
 
 def _take_files() -> None:
@@ -38,13 +40,13 @@ def _take_files() -> None:
         log.debug("host.file_limit_stays", limit=soft)
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, mask: Mask) -> int:
     stop = anyio.CancelScope()
     signals: list[int] = []
     async with anyio.create_task_group() as tasks:
         await tasks.start(_heed_signals, stop, signals)
         with stop:
-            await _run_host(settings, stop)
+            await _run_host(settings, stop, mask)
         tasks.cancel_scope.cancel()
     log.info("host.stopped", home=str(settings.home))
     return 130 if signals == [signal.SIGINT] else 0
@@ -62,10 +64,10 @@ async def _heed_signals(stop: anyio.CancelScope, signals: list[int], *, task_sta
             stop.cancel()
 
 
-async def _run_host(settings: Settings, stop: anyio.CancelScope) -> None:
+async def _run_host(settings: Settings, stop: anyio.CancelScope, mask: Mask) -> None:
     from nanoclaw_core.host import open_host
 
-    async with open_host(settings) as host, anyio.create_task_group() as tasks:
+    async with open_host(settings, mask=mask) as host, anyio.create_task_group() as tasks:
         await tasks.start(host.run)
         await tasks.start(ControlServer(host, socket_path(settings.home), stop.cancel).serve)
         _say_ready(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ from nanoclaw_core.markdown import fence_after
 
 #: Escape sequences begin with one of these: an agent could retitle the window, fake a prompt or write to the clipboard.
 _CONTROLS: Final = dict.fromkeys(code for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\n\t")
+_SPAN: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
 #: Marks that turn the order of what stands on screen around, so that a command reads as another one.
 _OVERRIDES: Final = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
@@ -54,6 +56,21 @@ def with_line_breaks(markdown: str) -> str:
         if not before and not opening and line.strip() and lines[number + 1].strip() and not fence_after("", lines[number + 1]):
             lines[number] = line.rstrip() + "  "
     return "\n".join(lines)
+
+
+def seconds_in(text: str) -> float:
+    """A span of time as people type it, in seconds.
+
+    >>> seconds_in("90"), seconds_in("10m"), seconds_in("1h30m"), seconds_in("2 d")
+    (90.0, 600.0, 5400.0, 172800.0)
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _SPAN.fullmatch(text.replace(" ", "").lower())
+    if not text.strip() or found is None:
+        raise ValueError(text)
+    return sum(float(amount or 0) * size for amount, size in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from nanoclaw_core.mailbox.box import Mailbox, Mailboxes
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxUnusable
-from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts, row_id
 
 __all__ = [
     "Call",
@@ -15,4 +15,5 @@ __all__ = [
     "NewRow",
     "OutstandingPush",
     "Receipts",
+    "row_id",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,6 +92,11 @@ class Receipts:
     is_over: bool = False
 
 
+def row_id(session_id: str, number: int) -> str:
+    """The id of the row that a session gets for the journal's message `number`."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:row:{session_id}:{number}"))
+
+
 def row_values(row: NewRow) -> dict[str, object]:
     """The columns of a row in `inbound.db`."""
     return {
@@ -111,7 +117,7 @@ def read_row(row: sqlite3.Row) -> Row:
     return Row(
         seq=row["seq"],
         id=row["id"],
-        address=_read_address(row),
+        address=read_address(row),
         message_id=row["message_id"],
         sender_id=row["sender_id"],
         sender_name=row["sender_name"],
@@ -126,7 +132,7 @@ def read_outbound(row: sqlite3.Row) -> OutboundRow:
     """A row of `outbound.db`."""
     return OutboundRow(
         seq=row["seq"],
-        to=_read_address(row),
+        to=read_address(row),
         text=row["text"],
         kind=OutboundKind(row["kind"]),
         reply_to=row["reply_to"],
@@ -138,7 +144,7 @@ def read_outbound(row: sqlite3.Row) -> OutboundRow:
 
 def read_undelivered(row: sqlite3.Row) -> Undelivered:
     """A row of `outbound.db` beside its final receipt."""
-    return Undelivered(seq=row["seq"], to=_read_address(row), text=row["text"], reason=row["refused"])
+    return Undelivered(seq=row["seq"], to=read_address(row), text=row["text"], reason=row["refused"])
 
 
 def read_call(row: sqlite3.Row) -> Call:
@@ -150,13 +156,13 @@ def read_call(row: sqlite3.Row) -> Call:
         result=row["result"],
         is_error=bool(row["is_error"]),
         ended=row["ended_at"] is not None,
-        said_to=None if row["chat"] is None else _read_address(row),
+        said_to=None if row["chat"] is None else read_address(row),
     )
 
 
 def read_earlier_call(row: sqlite3.Row) -> EarlierCall:
     """The same, for the agent."""
-    said = None if row["chat"] is None else Words(to=_read_address(row), text=row["text"])
+    said = None if row["chat"] is None else Words(to=read_address(row), text=row["text"])
     result = row["result"] if row["ended_at"] is not None else None
     return EarlierCall(
         action=row["action"], arguments=row["arguments"], result=result, is_error=bool(row["is_error"]), said=said
@@ -168,5 +174,6 @@ def address_values(address: Address) -> dict[str, object]:
     return {"channel": address.channel, "account": address.account, "chat": address.chat, "thread": address.thread}
 
 
-def _read_address(row: sqlite3.Row) -> Address:
+def read_address(row: sqlite3.Row) -> Address:
+    """Where a row of either file comes from or goes to."""
     return Address(channel=row["channel"], account=row["account"], chat=row["chat"], thread=row["thread"])

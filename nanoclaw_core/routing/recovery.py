@@ -11,11 +11,11 @@ import structlog
 from anyio import to_thread
 
 from nanoclaw_core.journal import Journal, JournalEntry
-from nanoclaw_core.mailbox import MailboxBroken, NewOutbound
+from nanoclaw_core.mailbox import MailboxBroken, NewOutbound, row_id
 from nanoclaw_core.mailbox.renewal import begin_anew, remains_of
 from nanoclaw_core.models import Address, OutboundKind, Session, Wiring
 from nanoclaw_core.ports import Clock, Wake
-from nanoclaw_core.routing.router import is_engaged, row_id_of, row_of
+from nanoclaw_core.routing.router import is_engaged, row_of
 from nanoclaw_core.store import chats, sessions
 from nanoclaw_core.store.database import Connection, Database
 
@@ -52,8 +52,8 @@ class Recovery:
         heard = [each for each in await self._heard(chat) if any(is_engaged(wiring, each.message) for wiring in wirings)]
         folder = self.home / session.folder
         remains = await to_thread.run_sync(remains_of, folder)
-        unanswered = set(remains.unanswered([row_id_of(session, each) for each in heard]))
-        rows = [await row_of(self.home, session, each) for each in heard if row_id_of(session, each) in unanswered]
+        unanswered = set(remains.unanswered([row_id(session.id, each.seq) for each in heard]))
+        rows = [await row_of(self.home, session, each) for each in heard if row_id(session.id, each.seq) in unanswered]
         again = _AGAIN.format(count=len(rows)) if rows else ""
         notice = NewOutbound(to=chat, text=_NOTICE.format(again=again, folder=folder), kind=OutboundKind.NOTICE)
         copy = await to_thread.run_sync(begin_anew, folder, remains, rows, notice, self.clock.time())

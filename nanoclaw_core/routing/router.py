@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from anyio.abc import TaskStatus
 from nanoclaw_core.commands import is_stop
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
-from nanoclaw_core.mailbox import MailboxBroken, Mailboxes, NewRow
+from nanoclaw_core.mailbox import MailboxBroken, Mailboxes, NewRow, row_id
 from nanoclaw_core.models import Address, Event, InboundMessage, Session, Wiring
 from nanoclaw_core.ports import Clock, Wake
 from nanoclaw_core.routing.engage import engages
@@ -151,22 +150,16 @@ class Router:
             await self.say(address, _LOST.format(reason=heard.failure))
 
 
-def row_id_of(session: Session, entry: JournalEntry) -> str:
-    """The id of the message in that session's mailbox, always the same."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:row:{session.id}:{entry.seq}"))
-
-
 async def row_of(home: Path, session: Session, entry: JournalEntry) -> NewRow:
     """The message as a row for the session; what is long lies in the session's inbox when this returns."""
     message = entry.message
-    row_id = row_id_of(session, entry)
-    text, attachment = message.text, None
+    row, text, attachment = row_id(session.id, entry.seq), message.text, None
     if len(text) > INLINE_LIMIT:
-        attachment = f"{row_id}/message.txt"
+        attachment = f"{row}/message.txt"
         await to_thread.run_sync(keep_text, home / session.folder / "inbox" / attachment, text)
         text = f"{text[:_EXCERPT]}\n[… {len(text) - _EXCERPT:,} more characters]"
     return NewRow(
-        id=row_id,
+        id=row,
         address=message.address,
         message_id=message.message_id,
         sender_id=_writer(message)[0],

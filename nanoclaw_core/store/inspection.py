@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError
 
 from nanoclaw_core.errors import HomeUnusable
 from nanoclaw_core.models import Session
+from nanoclaw_core.snapshot import where_readable
 from nanoclaw_core.store import sessions, workers
 from nanoclaw_core.store.database import look_into
 from nanoclaw_core.store.installation import known_id, schema_by
@@ -51,7 +52,7 @@ def overview(path: Path) -> Overview:
     """
     if not path.exists():
         return Overview()
-    with _looking(path) as connection:
+    with looking(path) as connection:
         if revision(connection) is None:
             return Overview()
         latest = select(events.c.received_at).order_by(events.c.seq.desc()).limit(_LATEST).subquery()
@@ -69,7 +70,7 @@ def examine(path: Path) -> Condition:
     Raises:
         DatabaseBroken: it is so damaged that this cannot be told. HomeUnusable: it cannot be read.
     """
-    with _looking(path) as connection:
+    with looking(path) as connection:
         found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
         current = revision(connection)
         return Condition(
@@ -81,12 +82,21 @@ def examine(path: Path) -> Condition:
 
 
 @contextmanager
-def _looking(path: Path) -> Iterator[Connection]:
-    engine = look_into(path)
-    try:
-        with plain_words(engine.url), engine.connect() as connection:
-            yield connection
-    except DatabaseError as error:  # a table that another version has not, or not yet
-        raise HomeUnusable(path.parent, f"{path.name} cannot be read ({error.orig})") from error
-    finally:
-        engine.dispose()
+def looking(path: Path) -> Iterator[Connection]:
+    """A connection to the database at `path`, which is there, for a block that changes nothing. Blocks.
+
+    Raises:
+        DatabaseBroken: it is damaged. HomeUnusable: it cannot be read, or has another schema.
+    """
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(where_readable(path))
+        except OSError as error:
+            raise HomeUnusable(path.parent, f"{path.name} cannot be read ({error.strerror or error})") from error
+        engine = look_into(place)
+        stack.callback(engine.dispose)
+        try:
+            with plain_words(engine.url), engine.connect() as connection:
+                yield connection
+        except DatabaseError as error:  # a table that another version has not, or not yet
+            raise HomeUnusable(path.parent, f"{path.name} cannot be read ({error.orig})") from error

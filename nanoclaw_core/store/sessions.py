@@ -38,7 +38,7 @@ def ensure_session(
         }
         conn.execute(insert_into(conn, table).values(values).on_conflict_do_nothing())
         known = conn.execute(_KNOWN, key).one()  # another writer may have been first
-    return _record(known)
+    return record(known)
 
 
 def session(conn: Connection, session_id: str) -> Session:
@@ -47,12 +47,12 @@ def session(conn: Connection, session_id: str) -> Session:
     Raises:
         NoResultFound: there is none.
     """
-    return _record(conn.execute(select(table).where(table.c.id == session_id)).one())
+    return record(conn.execute(select(table).where(table.c.id == session_id)).one())
 
 
 def sessions(conn: Connection) -> list[Session]:
     """All sessions, oldest first."""
-    return [_record(row) for row in conn.execute(select(table).order_by(table.c.created_at, table.c.id))]
+    return [record(row) for row in conn.execute(select(table).order_by(table.c.created_at, table.c.id))]
 
 
 def count(conn: Connection) -> int:
@@ -62,7 +62,7 @@ def count(conn: Connection) -> int:
 
 def next_sessions(conn: Connection, after: str, limit: int) -> list[Session]:
     """The sessions that follow the id `after` in the order of ids, at most `limit` of them."""
-    return [_record(row) for row in conn.execute(select(table).where(table.c.id > after).order_by(table.c.id).limit(limit))]
+    return [record(row) for row in conn.execute(select(table).where(table.c.id > after).order_by(table.c.id).limit(limit))]
 
 
 def mark_attention(conn: Connection, session_id: str) -> None:
@@ -76,7 +76,7 @@ def attention(conn: Connection) -> list[tuple[Session, int]]:
     So a start looks into the mailboxes of these alone, however many sessions there are.
     """
     query = select(table).where(table.c.attention > table.c.settled).order_by(table.c.id)
-    return [(_record(row), row.attention) for row in conn.execute(query)]
+    return [(record(row), row.attention) for row in conn.execute(query)]
 
 
 def marks(conn: Connection, session_id: str) -> int | None:
@@ -90,7 +90,8 @@ def settle(conn: Connection, session_id: str, seen: int) -> None:
     conn.execute(update(table).where(table.c.id == session_id, table.c.settled < seen).values(settled=seen))
 
 
-def _record(row: Row[Any]) -> Session:
+def record(row: Row[Any]) -> Session:
+    """A row of the table, perhaps with more columns, as a record."""
     return Session(
         id=row.id,
         agent_group_id=row.agent_group_id,

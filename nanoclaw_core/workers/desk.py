@@ -51,7 +51,7 @@ class Desk:
     `image` returns the tag of the worker image, building it first where it is missing. `require_room` raises while the disk
     has no room for a new turn; `has_room` is whether the machine has so many bytes of memory left. `say` is for what no mailbox
     can hold. `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway. `note_tool` keeps a step
-    of a worker's turn, and nobody waits for it.
+    of a worker's turn, and nobody waits for it. `hide` keeps a secret out of the log.
     """
 
     terms: Terms
@@ -69,6 +69,7 @@ class Desk:
     typing: Callable[[Address, Progress], Awaitable[None]]
     tell: Callable[[Event], None]
     note_tool: Callable[[Session, str, str], None]
+    hide: Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)

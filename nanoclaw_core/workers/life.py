@@ -59,6 +59,7 @@ class Life:
     def of(cls, desk: Desk, session: Session, agent_group: AgentGroup, after: str | None = None) -> Self:
         """A life that has not begun."""
         identity, secret = new_identity(session, agent_group)
+        desk.hide(secret)
         name = container_name(agent_group.name, identity.worker_id)
         now = desk.clock.monotonic()
         return cls(desk=desk, session=session, identity=identity, name=name, secret=secret, after=after, last_sign=now)

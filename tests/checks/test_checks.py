@@ -424,6 +424,35 @@ async def test_a_mailbox_of_a_later_version_is_named(house: House) -> None:
     assert "a later version of NanoClaw wrote it" in found.reason
 
 
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+async def accept(house: House, count: int, received_at: float) -> None:
+    insert = (
+        "INSERT INTO events (channel, account, chat, message_id, payload, received_at) VALUES ('f', '', 'c', 'm{}', '{{}}', {})"
+    )
+    for number in range(count):
+        statement = insert.format(number, received_at)
+        await house.database.write(lambda connection, it=statement: connection.exec_driver_sql(it))  # type: ignore[misc]
+
+
+async def test_messages_within_their_time_are_fine(house: House) -> None:
+    await accept(house, 1, house.clock.time() - 10)
+    found = await line("messages", context_on(house.home), "stuck messages")
+    assert (found.status, found.fix) == (CheckStatus.OK, "")
+
+
+@pytest.mark.parametrize(("host", "status"), [(HOST, CheckStatus.FAIL), (None, CheckStatus.WARN)], ids=["host", "no host"])
+async def test_stuck_messages_are_numbered_with_the_command_that_says_why(
+    house: House, host: dict[str, Any] | None, status: CheckStatus
+) -> None:
+    await accept(house, 12, house.clock.time() - 61)
+    found = await line("messages", context_on(house.home, host=host), "stuck messages")
+    assert found.status is status
+    assert found.reason.startswith("1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more wait beyond their time")
+    assert "`nanoclaw why 1`" in found.fix
+
+
 # --- machine ----------------------------------------------------------------------------------------------------------
 
 

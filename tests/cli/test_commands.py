@@ -139,6 +139,25 @@ def test_whatever_a_command_raises_ends_in_an_exit_code(
     assert capsys.readouterr() == ("", says)
 
 
+@pytest.mark.parametrize("place", ["environment", "home", "nowhere"])
+def test_a_secret_in_an_error_is_hidden(
+    place: str, nanoclaw_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "sk-of-the-commands"
+    monkeypatch.setenv("NANOCLAW_HOME", str(nanoclaw_home))
+    if place == "environment":
+        monkeypatch.setenv("ANTHROPIC_API_KEY", secret)
+    elif place == "home":
+        (nanoclaw_home / ".env").write_text(f"ANTHROPIC_API_KEY={secret}\n")
+
+    def fail() -> None:
+        raise ValueError(f"cannot use {secret}")
+
+    monkeypatch.setattr(commands, "_settings", fail)
+    assert main(["status"]) == 1
+    assert (secret in capsys.readouterr().err) == (place == "nowhere")
+
+
 def test_a_reader_that_leaves_is_no_error(nanoclaw_home: Path) -> None:
     argv = [sys.executable, "-m", "nanoclaw_core.cli", "--help"]
     read, write = os.pipe()

@@ -21,6 +21,7 @@ import pytest
 from nanoclaw_core.errors import HostNotRunning
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import BUILTINS, Host, open_host
+from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import AgentGroup, ContainerSpec, ContainerState, EngageMode, MessagingGroup
 from nanoclaw_core.ports import Action
 from nanoclaw_core.sandbox.spec import WORKER_LABEL
@@ -97,7 +98,7 @@ class Spine:
         return replace(load(environment, self.home), **changes)
 
     @asynccontextmanager
-    async def built(self, **changes: Any) -> AsyncIterator[Host]:
+    async def built(self, mask: Mask | None = None, **changes: Any) -> AsyncIterator[Host]:
         """A host that does not run yet, and for a minute at most."""
         if not (database := self.home / "nanoclaw.db").exists():
             shutil.copy(_template(), database)
@@ -105,7 +106,7 @@ class Spine:
         settings = self.settings(**changes)
         builtins = (*BUILTINS, _PLATFORM)
         with anyio.fail_after(60):
-            async with open_host(settings, clock=self.clock, runtime=self.runtime, builtins=builtins) as host:
+            async with open_host(settings, clock=self.clock, runtime=self.runtime, builtins=builtins, mask=mask) as host:
                 await host.database.write(partial(wire, chat="chat-1", name="Family"))
                 yield host
 

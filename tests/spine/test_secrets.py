@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import structlog
 from sqlalchemy.exc import DatabaseError
 
+from nanoclaw_core.cli import logs
 from nanoclaw_core.errors import TryLater
+from nanoclaw_core.mask import Mask
+from nanoclaw_core.models import ContainerSpec
 from nanoclaw_core.testing import Reply, ScriptedModel
+from nanoclaw_core.upstream import HttpUpstream
 from tests.spine.conftest import API_KEY
 from tests.spine.spine import Spine, routed
 
@@ -72,6 +81,64 @@ async def test_the_log_holds_no_word_of_anybody(spine: Spine, model: ScriptedMod
             await host.delivery._clock.asleep(2)  # type: ignore[attr-defined]  # it is the test's own
     assert WORDS not in repr(events)
     assert {"message.routed", "worker.started", "turn.ended", "delivery.sent"} <= {event["event"] for event in events}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[tuple[Path, Mask]]:
+    """The log of a host in a file, as `nanoclaw serve` writes it, and what it hides."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    mask = Mask()
+    logs.configure("debug", tmp_path / "host.log", mask)
+    yield tmp_path / "host.log", mask
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:], root.level = before
+
+
+async def test_a_secret_in_an_error_of_a_provider_or_a_plugin_is_hidden_in_the_log(
+    spine: Spine, model: ScriptedModel, log: tuple[Path, Mask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever raises it, with whatever text: the line says that it happened, with its traceback, and *** for the secret."""
+    path, mask = log
+
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError(f"the provider cannot use {API_KEY}")
+
+    async with spine.host(mask=mask):
+        with monkeypatch.context() as patched:
+            patched.setattr(HttpUpstream, "respond", fail)
+            await spine.chat.say("hello")
+            await spine.texts(1)
+        spine.chat.fail_next(RuntimeError(f"the channel cannot use {API_KEY}"))
+        await spine.chat.say("again")
+        await spine.texts(2)
+    written = path.read_text()
+    assert "the provider cannot use ***" in written
+    assert "the channel cannot use ***" in written
+    assert "Traceback" in written
+    assert API_KEY not in written
+
+
+async def test_the_secret_of_a_link_in_an_error_of_the_runtime_is_hidden_in_the_log(
+    spine: Spine, log: tuple[Path, Mask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mask = log
+    documents: list[bytes] = []
+    start = spine.runtime.start
+
+    async def fail_once(spec: ContainerSpec, first_line: bytes) -> str:
+        monkeypatch.setattr(spine.runtime, "start", start)
+        documents.append(first_line)
+        raise RuntimeError(f"cannot write {first_line!r}")
+
+    monkeypatch.setattr(spine.runtime, "start", fail_once)
+    async with spine.host(mask=mask) as host, spine.no_pauses(host):
+        await spine.chat.say("hello")
+        await spine.settled()
+    secret = json.loads(documents[0])["secret"]
+    assert "cannot write " in path.read_text()
+    assert secret not in path.read_text()
 
 
 async def test_an_error_of_the_database_repeats_no_word_of_anybody(spine: Spine) -> None:

@@ -259,6 +259,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         typing=typing,
         tell=told.append,
         note_tool=lambda session, worker, note: noted.append((session.id, worker, note)),
+        hide=lambda _: None,
     )
     crew = Crew(
         house=house,

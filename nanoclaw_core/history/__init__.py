@@ -1,0 +1,1 @@
+"""What became of messages: told by the central database and the mailboxes together, read and never written."""
