@@ -23,13 +23,6 @@ def guards(nanoclaw_environment_guard: None, nanoclaw_network_guard: None, nanoc
     """No test leaves this machine, changes the environment for the next one, or blocks the event loop."""
 
 
-@pytest.fixture(autouse=True)
-def logs_as_ever() -> Iterator[None]:
-    """What a command of the command line did to the log ends with its test."""
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def no_real_models() -> Iterator[None]:
     """For the whole run, whatever a test or the host under test decides."""
