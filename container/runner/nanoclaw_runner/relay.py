@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskStatus
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 
 MAX_CONNECTIONS: Final = 200
+MAX_UNANSWERED: Final = 2 * 2**20  # bytes of a request that are kept: the longest call of an action has half of that
+_MOMENT: Final = 0.05  # seconds in which a host that ended has closed all of its sockets
+_BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 def pauses() -> Iterator[float]:
@@ -40,21 +46,101 @@ async def run_relay(path: str, *, task_status: TaskStatus[int]) -> None:
             group.start_soon(_carry, await listener.accept(), path, slots, name="relayed connection")
 
 
-async def _carry(client: SocketStream, path: str, slots: anyio.Semaphore) -> None:
+def door(path: str) -> tuple[int, int] | None:
+    """What tells the socket at `path` from any other that was or will be there; None while there is none."""
     try:
-        async with client, await connect_patiently(path) as gateway, anyio.create_task_group() as group:
-            group.start_soon(_copy, client, gateway, name="to the gateway")
-            group.start_soon(_copy, gateway, client, name="from the gateway")
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+async def is_gone(path: str, known: tuple[int, int] | None) -> bool:
+    """Whether the host behind the socket `known` has ended, and did not only hang up: it refuses, or another one is there."""
+    await anyio.sleep(_MOMENT)
+    if door(path) != known:
+        return True
+    try:
+        async with await anyio.connect_unix(path):
+            return False
+    except OSError:
+        return True
+
+
+@dataclass(slots=True)
+class _Unanswered:
+    """What a client sent since the gateway last answered, to be said again to the next host; `ended` when it has said all."""
+
+    data: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+    is_too_long: bool = False
+
+    def add(self, chunk: bytes) -> None:
+        self.is_too_long = self.is_too_long or len(self.data) + len(chunk) > MAX_UNANSWERED
+        if not self.is_too_long:
+            self.data += chunk
+
+    def clear(self) -> None:
+        self.data.clear()
+        self.is_too_long = False
+
+    async def repeat(self, gateway: SocketStream) -> None:
+        if self.data:
+            await gateway.send(bytes(self.data))
+        if self.ended:
+            await gateway.send_eof()
+
+    @property
+    def can_be_repeated(self) -> bool:
+        return bool(self.data) and not self.is_too_long
+
+
+async def _carry(client: SocketStream, path: str, slots: anyio.Semaphore) -> None:
+    """Carry one connection. A request that a host took along before it answered is put to the next one.
+
+    That is as if the client had asked later: a call of an action names itself, and the host carries it out once.
+    """
+    unanswered = _Unanswered()
+    try:
+        async with client:
+            while True:
+                async with await connect_patiently(path) as gateway:
+                    known = door(path)
+                    await _exchange(client, gateway, unanswered)
+                if not unanswered.can_be_repeated or not await is_gone(path, known):
+                    return
     finally:
         slots.release()
 
 
-async def _copy(source: ByteStream, sink: ByteStream) -> None:
-    """Copy until the source ends, then end the sink: the other direction goes on. A broken end breaks both."""
-    try:
-        async for chunk in source:
-            await sink.send(chunk)
-        await sink.send_eof()
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        await source.aclose()
-        await sink.aclose()
+async def _exchange(client: SocketStream, gateway: SocketStream, unanswered: _Unanswered) -> None:
+    """Copy both ways until either end is gone. What can be put to the next host leaves the client's end as it is."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_up, client, gateway, unanswered, group.cancel_scope, name="to the gateway")
+        with suppress(*_BROKEN):
+            async for chunk in gateway:
+                unanswered.clear()
+                await client.send(chunk)
+        if unanswered.can_be_repeated:
+            group.cancel_scope.cancel()
+            return
+        with suppress(*_BROKEN):
+            await client.send_eof()
+
+
+async def _up(client: SocketStream, gateway: SocketStream, unanswered: _Unanswered, exchange: anyio.CancelScope) -> None:
+    """Copy until the client has said all; the other direction goes on. A client that is gone ends both."""
+    with suppress(*_BROKEN):  # the gateway's end broke: whoever reads from it knows
+        await unanswered.repeat(gateway)
+        while not unanswered.ended:
+            try:
+                chunk = await client.receive()
+            except anyio.EndOfStream:
+                unanswered.ended = True
+                await gateway.send_eof()
+            except _BROKEN:
+                unanswered.clear()
+                exchange.cancel()
+            else:
+                unanswered.add(chunk)
+                await gateway.send(chunk)
