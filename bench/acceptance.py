@@ -69,7 +69,7 @@ async def intake(home: Path) -> AsyncIterator[Intake]:
 
 
 def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path) -> Router:
-    async def say(_to: Address, text: str) -> None:
+    async def refuse(_to: Address, _message_id: str, text: str) -> None:
         raise RuntimeError(text)
 
     return Router(
@@ -80,7 +80,7 @@ def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path)
         clock=SystemClock(),
         wake=lambda _session: None,
         stop=lambda _session: None,
-        say=say,
+        refuse=refuse,
         tell=found.tell,
     )
 

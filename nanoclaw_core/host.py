@@ -128,7 +128,7 @@ class Host:
             clock=clock,
             wake=self.pool.wake,
             stop=self.pool.stop,
-            say=self.delivery.say,
+            refuse=self.delivery.refuse,
             tell=plugins.tell,
         )
         recovery = Recovery(

@@ -131,6 +131,13 @@ class Delivery:
             with anyio.move_on_after(SEND_TIMEOUT / 10):
                 await survive("notice", channel.send(message))
 
+    async def refuse(self, to: Address, message_id: str, text: str) -> None:
+        """Say why the message `message_id` is not answered, as `say` does, and that nothing more will come."""
+        await self.say(to, text)
+        channel = self._channels.get(to.channel)
+        if channel is not None and isinstance(channel, SettlingChannel):
+            await survive("notice", channel.settled(to, (message_id,), "failed"))
+
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Deliver until cancelled."""
         async with anyio.create_task_group() as lanes:

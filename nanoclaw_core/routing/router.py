@@ -51,7 +51,7 @@ class Router:
     """One task that routes in the order of acceptance.
 
     `wake` tells the workers that there is something to do, and `stop` that somebody wrote `/stop`; `tell` tells the plugins,
-    `say` the chat.
+    `refuse` the chat, by the id of its message.
     """
 
     database: Database
@@ -61,7 +61,7 @@ class Router:
     clock: Clock
     wake: Wake
     stop: Wake
-    say: Callable[[Address, str], Awaitable[None]]
+    refuse: Callable[[Address, str, str], Awaitable[None]]
     tell: Callable[[Event], None]
 
     async def run(self, task_status: TaskStatus[None]) -> None:
@@ -147,7 +147,7 @@ class Router:
         }
         self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
         if heard.failure:
-            await self.say(address, _LOST.format(reason=heard.failure))
+            await self.refuse(address, heard.entry.message.message_id, _LOST.format(reason=heard.failure))
 
 
 async def row_of(home: Path, session: Session, entry: JournalEntry) -> NewRow:

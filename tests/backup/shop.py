@@ -129,7 +129,7 @@ async def open_shop(home: Path, chats: Sequence[str] = CHATS) -> AsyncIterator[S
             clock=clock,
             wake=lambda _: None,
             stop=lambda _: None,
-            say=_unheard,
+            refuse=_unheard,
             tell=lambda _: None,
         )
         try:
@@ -144,7 +144,7 @@ def _furnish(home: Path) -> None:
         shutil.copy(_template(), home / "nanoclaw.db")
 
 
-async def _unheard(_to: Address, text: str) -> None:
+async def _unheard(_to: Address, _message_id: str, text: str) -> None:
     raise AssertionError(text)
 
 

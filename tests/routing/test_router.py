@@ -36,7 +36,7 @@ class Desk:
     told: list[Event] = field(default_factory=list)
     said: list[tuple[Address, str]] = field(default_factory=list)
 
-    async def say(self, to: Address, text: str) -> None:
+    async def refuse(self, to: Address, message_id: str, text: str) -> None:
         self.said.append((to, text))
 
     async def route(self, *messages: InboundMessage) -> list[Any]:
@@ -64,7 +64,7 @@ async def desk(nanoclaw_home: Path) -> AsyncIterator[Desk]:
             clock=house.clock,
             wake=desk.woken.append,
             stop=desk.stopped.append,
-            say=desk.say,
+            refuse=desk.refuse,
             tell=desk.told.append,
         )
         yield desk

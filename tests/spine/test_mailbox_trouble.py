@@ -27,6 +27,19 @@ async def broken(spine: Spine, name: str) -> Path:
     return path
 
 
+async def test_whoever_waits_for_an_answer_that_cannot_come_is_told_that_nothing_more_will(spine: Spine) -> None:
+    async with spine.host():
+        await spine.chat.say("before")
+        await spine.settled()
+    (path,) = spine.home.glob("sessions/*/*/inbound.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=99")
+    async with spine.host():
+        await spine.chat.say("hello", message_id="m2")
+        assert (await spine.settled(2))[1] == (("m2",), "failed")
+        assert any("send it again" in text for text in await spine.texts(3))
+
+
 async def test_of_two_sessions_that_hear_a_message_a_broken_one_does_not_deafen_the_other(spine: Spine) -> None:
     path = await broken(spine, "inbound.db")
     with closing(sqlite3.connect(path.with_name("outbound.db"))) as connection:
