@@ -11,7 +11,7 @@ CONTAINER := $(shell find container -type f -not -path '*/__pycache__/*' -not -p
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TESTS ?=
 
-.PHONY: help chat test unit lint types bench size runtime image clean
+.PHONY: help chat test unit lint types bench crash soak size runtime image clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,6 +35,12 @@ types: $(STAMPS)/developing ## Check types
 
 bench: runtime $(STAMPS)/image $(STAMPS)/developing ## Measure, and write docs/performance.md (about 15 minutes; BENCH=--quick for a look)
 	$(BIN)/python -m bench $(if $(BENCH),$(BENCH),--page docs/performance.md --json bench.json)
+
+crash: runtime $(STAMPS)/image $(STAMPS)/developing ## Kill everything at 200 random points, and write docs/reliability.md (about 15 minutes; CRASH="--points 20" for a look)
+	$(BIN)/python -m tests.crash $(if $(CRASH),$(CRASH),--page docs/reliability.md)
+
+soak: $(STAMPS)/developing ## Look for what grows in thousands of turns (about 5 minutes; SOAK="--turns 1000" for a look)
+	$(BIN)/python -m tests.crash.soak $(SOAK)
 
 size: $(STAMPS)/developing ## Count lines, files and dependencies
 	@$(BIN)/python scripts/size.py

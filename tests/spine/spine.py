@@ -92,6 +92,7 @@ class Spine:
     chat: FakeChannel = field(default_factory=FakeChannel)
     variables: dict[str, str] = field(default_factory=dict)
     actions: list[Action[Any]] = field(default_factory=list)  # Any: each action has parameters of its own
+    limit: float | None = 60.0  # seconds that a host may live
 
     def settings(self, **changes: Any) -> Settings:  # Any: as diverse as the settings
         environment = {"NANOCLAW_HOME": str(self.home), "NANOCLAW_REFUSE_REAL_MODELS": "1", **self.variables}
@@ -99,13 +100,13 @@ class Spine:
 
     @asynccontextmanager
     async def built(self, mask: Mask | None = None, **changes: Any) -> AsyncIterator[Host]:
-        """A host that does not run yet, and for a minute at most."""
+        """A host that does not run yet, and for `limit` seconds at most."""
         if not (database := self.home / "nanoclaw.db").exists():
             shutil.copy(_template(), database)
         _offer(self.chat, self.actions)
         settings = self.settings(**changes)
         builtins = (*BUILTINS, _PLATFORM)
-        with anyio.fail_after(60):
+        with anyio.fail_after(self.limit):
             async with open_host(settings, clock=self.clock, runtime=self.runtime, builtins=builtins, mask=mask) as host:
                 await host.database.write(partial(wire, chat="chat-1", name="Family"))
                 yield host
