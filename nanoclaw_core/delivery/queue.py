@@ -164,7 +164,10 @@ class Delivery:
     async def _collect(self, session_id: str, lanes: TaskGroup) -> None:
         session = await self._database.read(partial(sessions.session, session_id=session_id))
         mailbox = await self._mailboxes.open(session)
-        for row in await mailbox.due():
+        due = await mailbox.due()
+        if not due:  # a host may have died between the last receipt and this
+            await self._settle(session_id, mailbox)
+        for row in due:
             key = _Key(session_id=session_id, channel=row.to.channel, account=row.to.account, chat=row.to.chat)
             if key not in self._lanes:
                 self._lanes[key] = _Lane(mailbox=mailbox, clock=self._clock, began=self._clock.monotonic())

@@ -27,6 +27,7 @@ RECORD: Final = "crash.txt"  # in the home with which something is wrong
 _MOMENT_WITHIN: Final = 20.0  # seconds; a moment that does not come is struck at all the same
 _RECOVERED_WITHIN: Final = 120.0
 _TIDY_WITHIN: Final = 30.0
+_REST: Final = 4.0
 _LOOK: Final = 0.05
 
 
@@ -96,6 +97,7 @@ async def _warm_up(house: House, numbers: Iterator[int]) -> tuple[int, int]:
 
 async def _strike(house: House, number: int, blow: Blow, numbers: Iterator[int], baseline: tuple[int, int]) -> Point:
     house.world.begin_point()
+    await anyio.sleep(blow.rng.choice((0.0, 0.0, blow.rng.uniform(0, _REST))))  # workers may be paused by then, or being paused
     messages = list(_messages(house, blow, numbers))
     trap = house.world.lay(blow.moment, holds=blow.holds)
     findings = Findings()

@@ -249,3 +249,10 @@ async def test_a_session_with_nothing_left_is_settled(house: House, nanoclaw_cha
         while await house.database.read(sessions.attention):
             await anyio.lowlevel.checkpoint()
     assert nanoclaw_channel.outbox[0].text == "bye"
+
+
+async def test_a_session_is_settled_also_when_its_host_died_right_after_the_last_receipt(house: House) -> None:
+    assert await house.database.read(sessions.attention)
+    async with post(house):
+        while await house.database.read(sessions.attention):
+            await anyio.lowlevel.checkpoint()
