@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import anyio
 import structlog
@@ -21,6 +24,8 @@ from nanoclaw_core.settings import Settings, secrets_among
 
 log = structlog.get_logger()
 
+_M_ARENA_MAX: Final = -8  # see mallopt(3)
+
 
 def run(settings: Settings, log_file: Path | None) -> int:
     """Serve until a signal or `nanoclaw stop`; 130 when it was ctrl-C."""
@@ -28,6 +33,7 @@ def run(settings: Settings, log_file: Path | None) -> int:
     logs.configure(settings.log_level, log_file, mask)
     os.umask(0o077)  # what the host writes is for its owner alone; what workers read is given to them by name
     _take_files()
+    _keep_memory_together()
     return anyio.run(_serve, settings, mask)
 
 
@@ -38,6 +44,16 @@ def _take_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):  # macOS calls the hard limit infinite, and takes no such number
         log.debug("host.file_limit_stays", limit=soft)
+
+
+def _keep_memory_together() -> None:
+    """Let all threads allocate from one heap.
+
+    glibc gives them up to eight per core, and what the mailboxes' threads free in each stays there: after 2,000 turns, a third
+    of what the host held was such leftovers.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 async def _serve(settings: Settings, mask: Mask) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -96,3 +97,38 @@ def own_home_within(seconds: float, home: Path) -> Iterator[None]:
             yield
         finally:
             signal.alarm(0)
+
+
+HEAPS = """
+import ctypes, sys, threading
+from nanoclaw_core.cli import serve
+
+if sys.argv[2:]:
+    serve._keep_memory_together()
+all_are_there = threading.Barrier(9)
+def hold():
+    held = bytearray(50_000)
+    all_are_there.wait()
+    all_are_there.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for thread in threads:
+    thread.start()
+all_are_there.wait()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+all_are_there.wait()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such heaps")
+def test_the_threads_of_a_host_allocate_from_one_heap(tmp_path: Path) -> None:
+    """Else what each of them has freed stays in a heap of its own, and a host seems to grow."""
+    found = []
+    for words in ([], ["together"]):
+        subprocess.run([sys.executable, "-c", HEAPS, str(tmp_path / "heaps"), *words], check=True, timeout=60)
+        found.append((tmp_path / "heaps").read_text().count("<heap nr="))
+    assert found[0] > 1
+    assert found[1] == 1

@@ -32,7 +32,7 @@ def main() -> int:
 async def _strike(options: argparse.Namespace) -> list[Point]:
     points = []
     async for point in run(options.seed, options.points, first=options.first):
-        print(report.line_of(point), flush=True)
+        print(report.line_of(point), *(point.timeline if options.trace else ()), sep="\n", flush=True)
         points.append(point)
     return points
 
@@ -47,6 +47,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats what an earlier run printed")
     parser.add_argument("--first", type=int, default=1, metavar="N", help="begin with this point of the seed")
     parser.add_argument("--once", action="store_true", help="an action that was carried out twice is a failure, too")
+    parser.add_argument("--trace", action="store_true", help="print each moment of each point, in seconds")
     parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table in this Markdown page")
     return parser.parse_args()
 

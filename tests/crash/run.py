@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -42,6 +42,7 @@ class Point:
     came: bool  # the moment that was waited for
     findings: Findings
     home: Path
+    timeline: Sequence[str] = field(default=(), repr=False)
 
 
 async def run(seed: int, points: int, *, first: int = 1) -> AsyncIterator[Point]:
@@ -124,6 +125,7 @@ async def _strike(house: House, number: int, blow: Blow, numbers: Iterator[int],
         came=came,
         findings=findings,
         home=house.home,
+        timeline=tuple(house.world.timeline),
     )
 
 
