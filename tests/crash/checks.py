@@ -59,6 +59,14 @@ def judge_messages(house: House, messages: Collection[Message], findings: Findin
     _judge_effects(house, messages, findings)
 
 
+def judge_all(house: House, findings: Findings) -> None:
+    """Nothing of any earlier point came again later."""
+    messages = house.world.messages.values()
+    _judge_outcomes(house, messages, findings)
+    again = [message.text for message in messages if house.world.texts(message, "reply") > 1]
+    findings.add(Kind.DOUBLED, [f"people saw the reply to {text!r} again later" for text in again])
+
+
 def _judge_outcomes(house: House, messages: Iterable[Message], findings: Findings) -> None:
     found = defaultdict[str, list[str]](list)
     for settles, outcome in house.mailbox("outbound", "SELECT settles, outcome FROM messages WHERE kind = 'settled'"):

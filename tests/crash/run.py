@@ -66,6 +66,7 @@ async def _on_one_home(waiting: list[tuple[int, Blow]], numbers: Iterator[int]) 
             point = await _strike(house, number, blow, numbers, baseline)
             if not waiting and not point.findings.faults:
                 point.findings.add(Kind.LEFT, await _clean_end(house))
+                checks.judge_all(house, point.findings)
             if point.findings.faults:
                 (home / RECORD).write_text("\n".join(house.record()), encoding="utf-8")
             yield point

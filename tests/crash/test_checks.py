@@ -116,6 +116,17 @@ def test_a_reply_is_seen_once(scene: Scene) -> None:
     assert [fault.kind for fault in scene.judge().faults] == [Kind.DOUBLED]
 
 
+def test_a_reply_that_comes_again_at_a_later_point_is_found_in_the_end(scene: Scene) -> None:
+    scene.house.world.messages[7] = scene.message
+    scene.show("note 7", "reply 6, reply 7")
+    findings = Findings()
+    checks.judge_all(scene.house, findings)
+    assert findings == Findings()
+    scene.show("note 7", "reply 6, reply 7", "reply 7")
+    checks.judge_all(scene.house, findings)
+    assert [fault.kind for fault in findings.faults] == [Kind.DOUBLED]
+
+
 @pytest.mark.parametrize(("chat", "kinds", "doubts"), [(PLAIN, [], 1), (SURE, [Kind.LOST], 0)], ids=["plain", "sure"])
 def test_a_doubt_stands_for_a_reply_only_where_nobody_can_know(
     make_scene: MakeScene, chat: Chat, kinds: list[Kind], doubts: int
