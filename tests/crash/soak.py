@@ -28,11 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nanoclaw_core.host import Host
-from nanoclaw_core.mailbox.box import Mailbox
+from nanoclaw_core.mailbox import Mailbox, box
 from tests.spine.spine import Containers, Spine, open_files
 
 LANES: Final = 4
-TURNS_OF_A_CHAT: Final = 25
 TURNS_OF_A_WORKER: Final = 60  # then it is killed while it works
 _ASKED: Final = ("hello", "!bash echo hello", '!tool send_message {"text": "a note"}', "a longer text " * 200)
 _LOOKS: Final = 20
@@ -74,20 +73,22 @@ async def soak(turns: int) -> AsyncGenerator[Sample, None]:
             async with spine.host() as host, anyio.create_task_group() as clock:
                 clock.start_soon(_let_time_pass, spine)
                 each = max(1, turns // LANES // _LOOKS)
+                most = max(1, turns // 3 // (box._OPEN + 2 * LANES))  # so that no more mailboxes are opened after a third
                 numbers = count()
                 for look in range(1, _LOOKS + 1):
                     async with anyio.create_task_group() as tasks:
                         for lane in range(LANES):
-                            tasks.start_soon(_talk, spine, host, lane, (look - 1) * each, each, numbers)
+                            tasks.start_soon(_talk, spine, host, lane, range((look - 1) * each, look * each), most, numbers)
                     _forget(spine)
                     yield await _look(host, look * each * LANES)
                 clock.cancel_scope.cancel()
 
 
-async def _talk(spine: Spine, host: Host, lane: int, done: int, turns: int, numbers: count[int]) -> None:
-    for turn in range(done, done + turns):
-        chat = f"chat-{lane}-{turn // TURNS_OF_A_CHAT}"
-        if turn % TURNS_OF_A_CHAT == 0:
+async def _talk(spine: Spine, host: Host, lane: int, turns: range, most: int, numbers: count[int]) -> None:
+    """Take the turns; a chat has `most` of them."""
+    for turn in turns:
+        chat = f"chat-{lane}-{turn // most}"
+        if turn % most == 0:
             await spine.wire(host, chat)
         message_id = f"soak-{next(numbers)}"
         await spine.chat.say(_ASKED[turn % len(_ASKED)], chat=chat, message_id=message_id)
