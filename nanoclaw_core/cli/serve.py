@@ -49,7 +49,7 @@ def _take_files() -> None:
 def _keep_memory_together() -> None:
     """Let all threads allocate from one heap.
 
-    glibc gives them up to eight per core, and what the mailboxes' threads free in each stays there: after 2,000 turns, a third
+    glibc gives them up to eight per core, and what the mailboxes' threads free in each stays there: after 2,000 turns, a fifth
     of what the host held was such leftovers.
     """
     with suppress(OSError, AttributeError):  # another C library
