@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -31,9 +31,10 @@ from nanoclaw_core.gateway import server
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.models import Progress, Push, TurnEnd
 from nanoclaw_core.ports import WorkerLink
-from tests.gateway.conftest import SECRET, Chats, identity_of
+from tests.gateway.conftest import SECRET, identity_of
 
 _BROKEN: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+NOBODY: Final[Any] = None  # answers calls: there are no actions
 _CONVERSATION: Final = "0b0e0000-0000-4000-8000-000000000000"
 
 
@@ -206,7 +207,7 @@ class Peers:
     async def _serve(self, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         self._host_gone = anyio.Event()
         with anyio.CancelScope() as scope:
-            async with Gateway(self.root, self.store, Demo(), [], Chats()) as gateway:
+            async with Gateway(self.root, self.store, Demo(), [], NOBODY) as gateway:
                 await gateway.open(identity_of("w1"))
                 task_status.started(scope)
                 await anyio.sleep_forever()
