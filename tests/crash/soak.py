@@ -93,15 +93,17 @@ async def _talk(spine: Spine, host: Host, lane: int, turns: range, most: int, nu
         message_id = f"soak-{next(numbers)}"
         await spine.chat.say(_ASKED[turn % len(_ASKED)], chat=chat, message_id=message_id)
         if turn % TURNS_OF_A_WORKER == TURNS_OF_A_WORKER - 1:
-            _kill_worker(spine, host, chat)
+            _kill_worker(spine, host)
         while all(message_id not in settled for _, settled, _ in spine.chat.settlements):
             await spine.chat.settlement(len(spine.chat.settlements) + 1)
 
 
-def _kill_worker(spine: Spine, host: Host, chat: str) -> None:
+def _kill_worker(spine: Spine, host: Host) -> None:
+    """One that works, if there is any at this moment."""
     for shift in host.pool.shifts:
-        if shift.reply_to and shift.reply_to.chat == chat and shift.life and shift.life.container_id:
+        if shift.doing == "working" and shift.life and shift.life.container_id:
             spine.runtime.kill(shift.life.container_id)
+            return
 
 
 async def _let_time_pass(spine: Spine) -> None:
