@@ -69,6 +69,7 @@ async def soak(turns: int) -> AsyncGenerator[Sample, None]:
     """Run that many turns; a sample at each twentieth of them."""
     with tempfile.TemporaryDirectory(prefix="ncs", ignore_cleanup_errors=True) as folder:
         async with Containers() as runtime:
+            runtime.used_memory = 4 * 1024**3  # so that few workers stay
             spine = Spine(home=Path(folder), runtime=runtime, limit=None)
             async with spine.host() as host, anyio.create_task_group() as clock:
                 clock.start_soon(_let_time_pass, spine)
