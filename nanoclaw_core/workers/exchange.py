@@ -72,10 +72,11 @@ class Exchange:
     # --- down -------------------------------------------------------------------------------------------------------------
 
     async def repeat(self, link: WorkerLink) -> None:
-        """Push again what is open, as after a reconnect."""
-        for each in list(self.open.values()):
-            self.reply_to = each.address
-            await link.push(each.push)
+        """Push again what is open, as after a reconnect; the end of one may come while the one before it is sent."""
+        for uuid in list(self.open):
+            if each := self.open.get(uuid):
+                self.reply_to = each.address
+                await link.push(each.push)
 
     async def push_waiting(self, link: WorkerLink, worker_id: str, *, others_wait: bool) -> bool:
         """Push what waits and may be pushed now; return whether a `/stop` is among it, and then push nothing."""

@@ -26,7 +26,7 @@ def main() -> int:
     report.show(points, head)
     if options.page:
         report.write_page(points, head, options.page)
-    return 1 if any(_is_bad(point, options.once) for point in points) else 0
+    return 1 if any(point.findings.faults for point in points) else 0
 
 
 async def _strike(options: argparse.Namespace) -> list[Point]:
@@ -37,16 +37,11 @@ async def _strike(options: argparse.Namespace) -> list[Point]:
     return points
 
 
-def _is_bad(point: Point, once: bool) -> bool:
-    return bool(point.findings.faults) or (once and point.findings.actions_again > 0)
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--points", type=int, default=200, metavar="N", help="how often to kill (default: 200)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats what an earlier run printed")
     parser.add_argument("--first", type=int, default=1, metavar="N", help="begin with this point of the seed")
-    parser.add_argument("--once", action="store_true", help="an action that was carried out twice is a failure, too")
     parser.add_argument("--trace", action="store_true", help="print each moment of each point, in seconds")
     parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table in this Markdown page")
     return parser.parse_args()

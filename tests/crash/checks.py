@@ -39,14 +39,12 @@ class Fault:
 class Findings:
     """What came of a blow: there may be no faults; the rest is allowed, and told.
 
-    `doubts` counts parts whose place a notice takes that they may be missing, `bash_again` and `actions_again` what was done
-    more than once.
+    `doubts` counts parts whose place a notice takes that they may be missing, `bash_again` commands that ran more than once.
     """
 
     faults: list[Fault] = field(default_factory=list)
     doubts: int = 0
     bash_again: int = 0
-    actions_again: int = 0
 
     def add(self, kind: Kind, details: Iterable[str]) -> None:
         self.faults += [Fault(kind=kind, detail=detail) for detail in details]
@@ -90,9 +88,7 @@ def _judge_replies(house: House, messages: Iterable[Message], findings: Findings
     for message in messages:
         for word in ("reply", "note") if "say" in message.steps else ("reply",):
             seen = house.world.texts(message, word)
-            if seen > 1 and word == "note":  # an action of the agent's, like any other
-                findings.actions_again += seen - 1
-            elif seen > 1:
+            if seen > 1:
                 findings.add(Kind.DOUBLED, [f"people saw the {word} to {message.text!r} {seen} times"])
             elif not seen and doubts[message.chat.name]:
                 doubts[message.chat.name] -= 1
@@ -105,7 +101,7 @@ def _judge_effects(house: House, messages: Iterable[Message], findings: Findings
     for message in messages:
         if "count" in message.steps:
             times = len(house.world.counted[message.number])
-            findings.actions_again += max(0, times - 1)
+            findings.add(Kind.DOUBLED, [f"{message.text!r} was counted {times} times"] * (times > 1))
             findings.add(Kind.LOST, [f"{message.text!r} was never counted"] * (not times))
         if "bash" in message.steps:
             times = house.appended(message.number)

@@ -112,7 +112,7 @@ def nanoclaw_channels() -> Iterable[ChannelFactory]:
 
 @hookimpl
 def nanoclaw_actions() -> Iterable[Action[Any]]:
-    return [Action(name="count", description="Count a number.", parameters=Count, handler=count)]
+    return [Action(name="count", description="Count a number.", parameters=Count, handler=count, idempotent=True)]
 
 
 @hookimpl

@@ -19,7 +19,7 @@ BEGIN: Final = "<!-- points: written by `make crash` -->"
 END: Final = "<!-- end of points -->"
 _COLUMNS: Final = (
     *("what was killed", "points", "messages", "lost", "doubled", "stuck", "left over"),
-    *("doubts", "actions again", "Bash again", "recovery, median", "longest"),
+    *("doubts", "Bash again", "recovery, median", "longest"),
 )
 
 
@@ -37,7 +37,7 @@ def line_of(point: Point) -> str:
 
 def _allowed(point: Point) -> list[tuple[str, int]]:
     found = point.findings
-    return [("in doubt", found.doubts), ("actions again", found.actions_again), ("times Bash again", found.bash_again)]
+    return [("in doubt", found.doubts), ("times Bash again", found.bash_again)]
 
 
 def show(points: Sequence[Point], head: str) -> None:
@@ -67,7 +67,6 @@ def _row(name: str, points: Sequence[Point]) -> tuple[str, ...]:
         sum(point.messages for point in points),
         *(faults.count(kind) for kind in Kind),
         sum(point.findings.doubts for point in points),
-        sum(point.findings.actions_again for point in points),
         sum(point.findings.bash_again for point in points),
     )
     return (name, *map(str, numbers), f"{median(recoveries):.1f} s", f"{max(recoveries):.1f} s")

@@ -156,8 +156,9 @@ def test_a_message_has_one_outcome_which_is_an_answer(scene: Scene, outcomes: li
 
 def test_what_was_asked_for_was_done_and_what_was_done_again_is_counted(scene: Scene) -> None:
     scene.append(7, 7)
+    assert scene.judge() == Findings(bash_again=1)
     scene.house.world.counted[7].append("another key")
-    assert scene.judge() == Findings(bash_again=1, actions_again=1)
+    assert [fault.kind for fault in scene.judge().faults] == [Kind.DOUBLED]
     scene.append()
     scene.house.world.counted.clear()
     assert [fault.kind for fault in scene.judge().faults] == [Kind.LOST, Kind.LOST]

@@ -219,7 +219,8 @@ class World:
         chat = self.messages[number].chat.name
         if not await self.reach("action called", chat):
             return None
-        self.counted[number].append(key)
+        if key not in self.counted[number]:  # as services do that know idempotency keys
+            self.counted[number].append(key)
         if await self.reach("action counted", chat):
             self.write(f"answers the call of {number}")
         return {"place": sum(map(len, self.counted.values()))}

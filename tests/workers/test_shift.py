@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import anyio
 import pytest
 
 from nanoclaw_core.mailbox import NewOutbound, NewRow
@@ -11,7 +12,21 @@ from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd
 from nanoclaw_core.workers import shift
 from nanoclaw_core.workers.exchange import MAX_OUTSTANDING
 from tests.house import CHAT, House
-from tests.workers.crew import Crew, open_crew, until
+from tests.workers.crew import Crew, PaperLink, open_crew, until
+
+
+@dataclass
+class SlowLink(PaperLink):
+    """One whose pushes wait for leave."""
+
+    reached: anyio.Event = field(default_factory=anyio.Event)
+    goes_on: anyio.Event = field(default_factory=anyio.Event)
+
+    async def push(self, push: Push) -> None:
+        self.reached.set()
+        await self.goes_on.wait()
+        await super().push(push)
+
 
 NO_ANSWER = "(The agent has finished without an answer.)"
 
@@ -33,6 +48,24 @@ async def test_a_row_that_comes_meanwhile_is_pushed_into_the_running_turn(crew: 
     await until(lambda: link.pushes)
     await crew.row("two")
     await until(lambda: len(link.pushes) == 2)
+
+
+async def test_what_ends_while_it_waits_to_be_pushed_again_is_not_pushed_any_more(crew: Crew) -> None:
+    """The runner may have forgotten it: it was acknowledged."""
+    await crew.row("one")
+    worker, link = await crew.linked()
+    await until(lambda: link.pushes)
+    await crew.row("two")
+    await until(lambda: len(link.pushes) == 2)
+    slow = SlowLink()
+    await crew.pool.connected(worker, slow)
+    await slow.reached.wait()
+    await crew.answer(worker, link.pushes[1])
+    slow.goes_on.set()
+    await crew.row("three")
+    await until(lambda: len(slow.pushes) == 2)
+    assert [push.uuid for push in slow.pushes] == [link.pushes[0].uuid, slow.pushes[1].uuid]
+    assert "three" in slow.pushes[1].text
 
 
 async def test_rows_of_another_address_wait_for_the_next_turn(crew: Crew) -> None:
