@@ -147,7 +147,7 @@ def freeze(client: APIClient, container_id: str, *, paused: bool) -> None:
 def memory_of(client: APIClient, container_id: str) -> int:
     """What it uses without its page cache, whose pages are listed as file pages in either version of cgroups."""
     at_once = version_gte(client.api_version, "1.41")  # an older Docker takes two looks, a second apart
-    used = client.stats(container_id, stream=False, one_shot=at_once or None)["memory_stats"]
+    used = client.stats(container_id, stream=False, one_shot=at_once or None).get("memory_stats", {})
     counts = used.get("stats", {})
     total = "total_" if "total_active_file" in counts else ""
     files = sum(int(counts.get(f"{total}{name}_file", 0)) for name in ("active", "inactive"))

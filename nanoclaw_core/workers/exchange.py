@@ -127,13 +127,13 @@ class Exchange:
         words = await last_words(self._desk.dialogue, self._agent_group, end, covered, spoke=self._spoke)
         outcome = end.failure.kind.value if end.failure else "answered"
         answers = [NewOutbound(to=each.to, text=each.text) for each in words]
-        if not await (await self.mailbox()).end_turn(end, answers, outcome):
+        is_stored = await (await self.mailbox()).end_turn(end, answers, outcome)
+        for each in covered:  # also when it was unknown: a mailbox that has begun anew knows nothing of them
+            self.open.pop(each.push.uuid, None)
+        if not is_stored:
             log.warning("turn.unknown", session=self._session.id, frame=end.id)
             return False
-        for each in covered:
-            self.open.pop(each.push.uuid, None)
-        if outcome == FailureKind.INTERRUPTED:
-            self._stopped |= {each.to for each in words}
+        self._stopped = self._stopped | {each.to for each in words} if outcome == FailureKind.INTERRUPTED else set()
         self.failures, self._spoke = 0, False
         self._desk.deliver(self._session.id)
         self._report_turn(end, outcome)

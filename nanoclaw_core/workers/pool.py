@@ -146,6 +146,8 @@ class Pool:
         return Shift(self._desk, self._slots, self._outage, self._crew, session, agent)
 
     def _go(self, shift: Shift, tasks: TaskGroup) -> None:
+        if shift.session.id in self._shifts:
+            return  # begun while this one was being made
         self._shifts[shift.session.id] = shift
         tasks.start_soon(self._work, shift, name=f"shift {shift.agent_group.name}")
 
@@ -223,8 +225,9 @@ class Pool:
             adopt = partial(workers.adopt_worker, worker_id=record.id, container_id=container.id, now=desk.clock.time())
             adoptions = await desk.database.write(adopt)
             fresh = await self._shift_of(record.session_id)
-            fresh.exchange.reply_to = await self._home_of(fresh.session)
+            home = await self._home_of(fresh.session)
             shift = self._shifts.get(record.session_id, fresh)
+            shift.exchange.reply_to = shift.exchange.reply_to or home
             if adoptions is not None and shift.life is None:
                 shift.take(Life.adopted(desk, shift.session, shift.agent_group, record, container, adoptions))
                 if shift is fresh:

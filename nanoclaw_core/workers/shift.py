@@ -79,7 +79,7 @@ class Shift:
     @property
     def is_free(self) -> bool:
         """Whether its worker rests and was not asked yet to give way."""
-        return self.idle_since is not None and not self._gives_way
+        return self.doing in ("idle", "paused") and not self._gives_way
 
     @property
     def rank_of_rest(self) -> tuple[bool, float]:
@@ -89,7 +89,7 @@ class Shift:
     @property
     def is_leaving(self) -> bool:
         """Whether its worker was asked to give way and is still there."""
-        return self._gives_way and self.life is not None
+        return self.doing == "ending" or (self._gives_way and self.doing in ("idle", "paused"))
 
     def give_way(self) -> None:
         """Others need the memory: end as soon as nothing waits any more."""
@@ -112,8 +112,11 @@ class Shift:
 
     async def progressed(self, progress: Progress) -> None:
         if self.life:
-            self.life.alive(self._desk.clock.monotonic())
+            now = self._desk.clock.monotonic()
+            self.life.alive(now)
             self._set_background(self.life, progress.background)
+            if progress.note and self.idle_since is not None:
+                self.idle_since = now  # a turn that the engine began by itself
         if progress.note and self.exchange.reply_to and self.exchange.open:
             if self.life and self._steps < MAX_STEPS:
                 self._steps += 1
@@ -129,7 +132,7 @@ class Shift:
             self._pauses.reset()
             if self.life:
                 await self.life.proved()
-            self.ring()
+        self.ring()
 
     def _set_background(self, life: Life, background: bool | None) -> None:
         if background is None or background is life.has_background:
@@ -150,8 +153,8 @@ class Shift:
             elif await self.exchange.give_up_hopeless(self.life.adoptions if self.life else 0):
                 if self.life:
                     await self._part(self.life, "hosts died on it too often")
-            elif self.life is None and not self.exchange.open and not await self.exchange.something_waits():
-                return
+            elif not self.exchange.open and not await self.exchange.something_waits() and self.life is None:
+                return  # nothing was adopted for it meanwhile
             else:
                 await self._try()
 
@@ -207,6 +210,7 @@ class Shift:
         while not place.is_working:
             await first_of(partial(self._slots.work, place), self._stop.wait)
             if await self._is_called_off():
+                self._slots.rest(place)  # it may have come in the same moment
                 return False
         return True
 
@@ -236,7 +240,7 @@ class Shift:
         """Work and rest by turns; return when the worker has rested for long enough, or others need its memory."""
         while True:
             await self._work(life)
-            self.idle_since = self._desk.clock.monotonic()
+            self.doing, self.idle_since = "idle", self._desk.clock.monotonic()
             self._slots.rest(place)  # which may ask it to give way
             try:
                 if not await self._rest(life, place):

@@ -107,6 +107,8 @@ class Slots:
             self._queue.remove(place)
             self.let_in(place)
             working[place.group] += 1
+        if any(not place.memory for place in self._queue) and not self._has_memory(self.typical):
+            self.make_room(1)  # else those that are there would have every turn for themselves
 
     def _has_memory(self, more: int) -> bool:
         held = sum(place.memory for place in self._there)

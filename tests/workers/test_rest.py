@@ -141,3 +141,15 @@ async def test_a_message_for_one_that_was_asked_to_give_way_is_answered_before_i
         await until(lambda: len(link.pushes) == 2)
         await crew.answer(worker, link.pushes[1], number=2)
         await until(lambda: crew.doors.closed == [worker])
+
+
+async def test_one_whose_engine_began_a_turn_by_itself_rests_only_after_its_last_note(crew: Crew) -> None:
+    worker, _ = await at_rest(crew)
+    await crew.house.clock.advance(PAUSE - 1)
+    await crew.pool.progressed(worker, Progress(note="Bash: ls"))
+    await crew.house.clock.asleep()
+    await crew.house.clock.advance(1)
+    await crew.house.clock.asleep()
+    assert crew.runtime.done == ["start c1"]
+    await crew.house.clock.advance(PAUSE)
+    await until(lambda: crew.doing() == ["paused"])

@@ -302,3 +302,20 @@ async def test_an_engine_that_takes_up_its_turn_before_it_is_pushed_again_knows_
         await crew.worker(1)
         host = crew.pool.actions.host(crew.doors.opened[0], "call-1")
         assert await host.send("on it") == "this chat"
+
+
+async def test_an_end_that_the_mailbox_does_not_know_ends_the_turn_all_the_same(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the mailbox has begun anew meanwhile: a worker that waits for nothing is not hung."""
+    await crew.row("one")
+    worker, link = await crew.linked()
+    await until(lambda: link.pushes)
+
+    async def unknown(*arguments: object) -> bool:
+        return False
+
+    with monkeypatch.context() as anew:
+        anew.setattr(crew.house.mailbox, "end_turn", unknown)
+        await crew.answer(worker, *link.pushes)
+    await until(lambda: not crew.pool.shifts[0].exchange.open)

@@ -79,7 +79,7 @@ async def test_a_worker_that_rests_gives_its_turn_away_and_keeps_its_memory() ->
             record.slots.rest(place)
             await settle()
             assert record.served == []
-            assert record.asked == [1]
+            assert record.asked == [1, 1]
         await settle()
         assert record.served == ["next"]
         tasks.cancel_scope.cancel()
@@ -205,4 +205,22 @@ async def test_as_much_room_is_asked_for_as_could_be_used(count: int) -> None:
         for number in range(count):
             await record.come(tasks, str(number))
         assert record.asked[-1] == count
+        tasks.cancel_scope.cancel()
+
+
+async def test_those_that_are_there_do_not_have_every_turn_for_themselves() -> None:
+    """Somebody who is not there yet waits for memory, and turns are scarce as well."""
+    record = Record(turns=1, memory=200)
+    async with anyio.create_task_group() as tasks:
+        with record.slots.worker("a") as first, record.slots.worker("a") as second:
+            record.slots.let_in(first)
+            record.slots.let_in(second)
+            record.slots.rest(second)
+            await record.come(tasks, "cold")
+            tasks.start_soon(record.slots.work, second)
+            await settle()
+            record.slots.rest(first)
+            await settle()
+            assert record.served == []
+            assert record.asked
         tasks.cancel_scope.cancel()

@@ -171,3 +171,16 @@ async def test_a_sentence_about_stopping_is_for_the_agent(crew: Crew) -> None:
     await crew.row("/stop talking like that")
     _, link = await crew.linked()
     await until(lambda: link.pushes)
+
+
+async def test_a_turn_that_comes_with_the_stop_is_given_back(house: House) -> None:
+    async with open_crew(house, max_turns=1) as crew:
+        worker, link = await at_work(crew)
+        await crew.answer(worker, *link.pushes)
+        await until(lambda: crew.doing() == ["idle"])
+        (shift,) = crew.pool.shifts
+        await crew.row("hello")
+        await stop(crew)
+        await until(lambda: crew.doing() == ["idle"] and not shift.was_rung)
+        crew.pool.wake((await session_of(crew, "other")).id)
+        await crew.worker(2)

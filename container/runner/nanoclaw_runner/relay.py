@@ -77,7 +77,9 @@ class _Unanswered:
 
     def add(self, chunk: bytes) -> None:
         self.is_too_long = self.is_too_long or len(self.data) + len(chunk) > MAX_UNANSWERED
-        if not self.is_too_long:
+        if self.is_too_long:
+            self.data.clear()
+        else:
             self.data += chunk
 
     def clear(self) -> None:
@@ -92,7 +94,7 @@ class _Unanswered:
 
     @property
     def can_be_repeated(self) -> bool:
-        return bool(self.data) and not self.is_too_long
+        return bool(self.data)
 
 
 async def _carry(client: SocketStream, path: str, slots: anyio.Semaphore) -> None:
@@ -126,6 +128,7 @@ async def _exchange(client: SocketStream, gateway: SocketStream, unanswered: _Un
             return
         with suppress(*_BROKEN):
             await client.send_eof()
+    unanswered.clear()  # the client was told that its connection has ended, whatever it still said
 
 
 async def _up(client: SocketStream, gateway: SocketStream, unanswered: _Unanswered, exchange: anyio.CancelScope) -> None:

@@ -215,3 +215,21 @@ async def anyio_ask_forever(port: int) -> None:
 
 def test_the_pauses_grow_from_50_ms_to_half_a_second() -> None:
     assert list(islice(pauses(), 7)) == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5, 0.5]
+
+
+async def test_what_is_said_after_the_end_of_a_connection_is_not_put_to_the_next_host(home: Home) -> None:
+    """It crossed the news that the host is gone: its client will hear that it was not heard."""
+    gateway = MortalGateway(home)
+    with anyio.fail_after(30):
+        async with relayed(home) as port, await anyio.connect_tcp("127.0.0.1", port) as client:
+            async with gateway.life(answer=b"HELLO"):
+                await client.send(b"hello")
+                assert await client.receive() == b"HELLO"
+            with pytest.raises(anyio.EndOfStream):
+                await client.receive()
+            for _ in range(2):  # the first is taken in, the second finds the end broken
+                await client.send(b"again")
+                await anyio.sleep(0.01)
+            async with gateway.life(answer=b"HELLO"):
+                assert await ask_five(port) == b"HELLO"
+    assert gateway.heard == [b"hello", b"fives"]
