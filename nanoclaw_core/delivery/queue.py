@@ -136,7 +136,8 @@ class Delivery:
         await self.say(to, text)
         channel = self._channels.get(to.channel)
         if channel is not None and isinstance(channel, SettlingChannel):
-            await survive("notice", channel.settled(to, (message_id,), "failed"))
+            with anyio.move_on_after(SEND_TIMEOUT / 10):
+                await survive("notice", channel.settled(to, (message_id,), "failed"))
 
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Deliver until cancelled."""
@@ -196,8 +197,9 @@ class Delivery:
             channel = self._channels.get(row.to.channel)
             is_patient = channel is not None and channel.capabilities.patient
             if lane.is_over and not is_patient:
-                await self._give_up(lane, row, f"gave up after {DEADLINE / 3600:.0f} hours: {later}")
-                return
+                reason = f"gave up after {DEADLINE / 3600:.0f} hours: {later}"
+                if not await survive("giving up", self._give_up(lane, row, reason)):
+                    return
             log.info("delivery.later", channel=row.to.channel, row=row.seq, reason=str(later))
             lane.nudge = anyio.Event()
             await sleep_or(self._clock, pauses.next() if later.after is None else later.after, lane.nudge)
@@ -212,8 +214,7 @@ class Delivery:
         except TryLater as later:
             return later
         except Refused as refused:
-            await self._give_up(lane, row, str(refused), is_refused=True)
-            return None
+            failure = await survive("giving up", self._give_up(lane, row, str(refused), is_refused=True))
         except OutcomeUnknown as unknown:
             return TryLater(str(unknown))
         return TryLater(failure) if failure else None

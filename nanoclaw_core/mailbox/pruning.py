@@ -28,7 +28,8 @@ _LAST_OLD: Final = """
         (SELECT {key} FROM {table} WHERE {at} BETWEEN :before AND :soon ORDER BY {key} LIMIT 1), 9223372036854775807)
 """
 _UNTOLD: Final = """
-    SELECT seq FROM inbound.finals WHERE refused IS NOT NULL AND at IS NOT NULL AND seq NOT IN (SELECT seq FROM told)
+    SELECT seq FROM inbound.finals JOIN messages USING (seq)
+    WHERE refused IS NOT NULL AND at IS NOT NULL AND kind = 'message' AND seq NOT IN (SELECT seq FROM told)
 """
 _FINISHED: Final = "seq <= :last AND seq <= (SELECT floor FROM inbound.delivered)"
 

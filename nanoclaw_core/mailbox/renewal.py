@@ -43,7 +43,7 @@ class _Outcomes:
 
     ended: frozenset[str]
     pushed: frozenset[str]
-    is_complete: bool  # not so where an early version of NanoClaw kept no book
+    is_complete: bool  # not so where an early version of NanoClaw kept no book, nor in a mailbox that has only begun anew
     conversation: str | None
     calls: Sequence[tuple[object, ...]]
 
@@ -129,10 +129,11 @@ def _outcomes(db: sqlite3.Connection) -> _Outcomes:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     digest = "digest" if version >= 3 else "''"
     (turns,) = db.execute("SELECT count(*) FROM turns").fetchone()
+    (began_anew,) = db.execute("SELECT count(*) FROM messages WHERE key GLOB 'anew-*'").fetchone()
     return _Outcomes(
         ended=ended,
         pushed=column("SELECT row_id FROM push_rows"),
-        is_complete=bool(ended) or not turns,
+        is_complete=bool(ended) or not (turns or began_anew),
         conversation=next(iter(column("SELECT id FROM conversation")), None),
         calls=db.execute(f"SELECT key, action, began_at, ended_at, result, is_error, {digest} FROM calls").fetchall(),  # noqa: S608
     )

@@ -75,6 +75,16 @@ async def test_only_what_certainly_had_no_outcome_is_answered_again(folder: Path
     assert remains_of(folder).unanswered(["r1", "r2", "r3"]) == unanswered
 
 
+@pytest.mark.parametrize("gone", ["inbound.db", "outbound.db"])
+async def test_what_was_answered_before_is_not_answered_again_when_it_breaks_twice(
+    mailbox: Mailbox, mailboxes: Mailboxes, folder: Path, gone: str
+) -> None:
+    spoil(folder, gone)
+    begin_anew(folder, remains_of(folder), [row(3)], NOTICE, 5000.0)
+    spoil(folder, "inbound.db")
+    assert remains_of(folder).unanswered(["r1", "r2", "r3"]) == []
+
+
 async def test_what_came_before_the_last_receipt_may_have_been_answered(
     mailboxes: Mailboxes, mailbox: Mailbox, folder: Path
 ) -> None:

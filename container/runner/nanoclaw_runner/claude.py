@@ -238,6 +238,8 @@ class ClaudeEngine:
                 await reports.progressed(_retry_note(message.data))
             case "init":  # before each turn
                 self._turning = True
+                if not self._taken:  # Claude Code began it by itself
+                    await reports.stirred()
             case "background_tasks_changed":
                 self._tasks = len(message.data.get("tasks", ()))
 

@@ -45,6 +45,9 @@ class Reports(Protocol):
     async def progressed(self, note: str) -> None:
         """What the engine does now; may be lost."""
 
+    async def stirred(self) -> None:
+        """The engine has begun something that no push waits for."""
+
 
 class Engine(Protocol):
     """An agent harness. Whatever `run` raises ends the worker; `push` and `interrupt` may be called before it is ready.

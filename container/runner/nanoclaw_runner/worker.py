@@ -92,6 +92,11 @@ class Desk:
         failure = Failure(kind=kind, detail=one_line(detail, MAX_DETAIL), status=status)
         await self._end(covered, "", failure, conversation, usage)
 
+    async def stirred(self) -> None:
+        """See `Reports`. The host could take a worker that is silent for one at rest."""
+        self._busy.set()
+        await self._link.mention(Heartbeat(background=self._background))
+
     async def progressed(self, note: str) -> None:
         """See `Reports`."""
         self._note = one_line(note, MAX_NOTE)

@@ -56,6 +56,10 @@ class Puppet:
                 await anyio.sleep(0.01)
                 for number in range(1000):
                     await reports.progressed(f"note {number}")
+            case "stir":
+                await reports.answered([uuid], text, conversation="c", usage=NO_USAGE)
+                self.background = True
+                await reports.stirred()
             case "late":
                 await reports.progressed("working")
                 await reports.answered([uuid], text, conversation="c", usage=NO_USAGE)
@@ -210,6 +214,17 @@ async def test_a_heart_beats_while_something_goes_on_in_the_background_and_once_
             await anyio.sleep(0.001)
         await host.push("u2", "last")
         assert (await host.until(TurnEnd, 2)).background is False
+        await host.say('{"type": "shutdown"}')
+
+
+async def test_a_host_is_told_at_once_that_an_engine_has_begun_something_by_itself(home: Home, host: FakeHost) -> None:
+    """Else it would take the worker for one at rest, and freeze it."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "stir")
+        assert (await host.until(TurnEnd)).background is False
+        while not host.of(Heartbeat)[-1].background:  # noqa: ASYNC110  # it sets no event
+            await anyio.sleep(0.001)
         await host.say('{"type": "shutdown"}')
 
 
