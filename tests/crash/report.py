@@ -18,7 +18,7 @@ from tests.crash.strikes import KINDS
 BEGIN: Final = "<!-- points: written by `make crash` -->"
 END: Final = "<!-- end of points -->"
 _COLUMNS: Final = (
-    *("what was killed", "points", "messages", "lost", "doubled", "stuck", "left over"),
+    *("what was killed", "points", "missed", "messages", "lost", "doubled", "stuck", "left over"),
     *("doubts", "Bash again", "recovery, median", "longest"),
 )
 
@@ -64,6 +64,7 @@ def _row(name: str, points: Sequence[Point]) -> tuple[str, ...]:
     recoveries = [point.recovery for point in points] or [0.0]
     numbers = (
         len(points),
+        sum(not point.came for point in points),
         sum(point.messages for point in points),
         *(faults.count(kind) for kind in Kind),
         sum(point.findings.doubts for point in points),

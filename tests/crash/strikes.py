@@ -103,6 +103,16 @@ async def kill_worker_without_host(house: House, blow: Blow, chat: str | None) -
     await start(house)
 
 
+async def kill_everything(house: House, blow: Blow, chat: str | None) -> None:
+    """As when the machine goes down, or Docker takes its containers along."""
+    await house.kill()
+    release(house)
+    async with anyio.create_task_group() as tasks:
+        for container in await house.containers.found():
+            tasks.start_soon(house.containers.kill, container.name)
+    await start(house)
+
+
 async def pause_worker_and_kill_host(house: House, blow: Blow, chat: str | None) -> None:
     if name := await container_of(house, chat):
         await house.containers.pause(name)
@@ -163,6 +173,7 @@ KINDS: Final[Mapping[str, tuple[Strike, int, tuple[str, ...]]]] = {
     "runner killed": (kill_runner, 1, _IN_A_TURN),
     "Claude Code killed": (kill_engine, 1, _IN_A_TURN),
     "host and worker killed": (kill_worker_without_host, 2, tuple(MOMENTS)),
+    "host and all workers killed": (kill_everything, 2, tuple(MOMENTS)),
     "worker paused, host killed": (pause_worker_and_kill_host, 1, _IN_A_TURN),
     "runtime away": (cut_runtime, 1, tuple(MOMENTS)),
     "runtime away, host killed": (cut_runtime_and_kill_host, 1, _IN_A_TURN),

@@ -111,7 +111,7 @@ def test_each_fault_is_told_with_the_way_to_its_record(points: list[Point], tmp_
 
 
 def test_the_table_counts_by_what_was_killed(points: list[Point]) -> None:
-    expected = ("2", "6", "1", "0", "0", "0", "2", "0", "1.5 s", "2.0 s")
+    expected = ("2", "0", "6", "1", "0", "0", "0", "2", "0", "1.5 s", "2.0 s")
     assert report.rows_of(points) == [("host killed", *expected), ("all", *expected)]
 
 
