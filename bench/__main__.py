@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from bench import acceptance, floor, idle, proxy, report, turns
+from bench import acceptance, bare, crowded, floor, history, idle, proxy, report, turns
 from bench.figures import Figures
 
 Part = Callable[[Figures], Awaitable[None]]
@@ -38,16 +38,18 @@ def _options() -> argparse.Namespace:
 
 
 def _parts(quick: bool) -> dict[str, Part]:
-    """What is measured, in its order: the floor first, because ratios refer to it."""
+    """What is measured, in its order: the floors first, because ratios refer to them."""
     rounds = 3 if quick else 9
     sizes = (1_000, 10_000) if quick else (1_000, 10_000, 100_000)
     return {
+        "bare": lambda figures: bare.measure(figures, rounds),
         "floor": lambda figures: floor.measure(figures, rounds),
         "turns": lambda figures: turns.measure(figures, rounds),
         "idle": lambda figures: idle.measure(figures, 10 if quick else 60),
         "acceptance": lambda figures: acceptance.measure(figures, 5 if quick else 60),
-        "history": lambda figures: acceptance.measure_history(figures, sizes, 30 if quick else 200),
+        "history": lambda figures: history.measure(figures, sizes, 30 if quick else 200),
         "proxy": lambda figures: proxy.measure(figures, 50 if quick else 300),
+        "crowd": lambda figures: crowded.measure(figures, 1_000 if quick else 10_000),
     }
 
 

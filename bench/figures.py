@@ -12,7 +12,7 @@ from statistics import median
 class Figure:
     """Samples of one quantity in `unit`. `aim` is the most that it should be, or the least where `is_rate`.
 
-    `floor` names the figure that bounds this one from below; the report prints the ratio.
+    `floor` names the figure that bounds this one; the report prints the ratio, which should be `most_ratio` at most.
     """
 
     name: str
@@ -20,18 +20,12 @@ class Figure:
     samples: tuple[float, ...]
     aim: float | None = None
     floor: str | None = None
+    most_ratio: float | None = None
     is_rate: bool = False
-    note: str = ""
 
     @property
     def median(self) -> float:
         return median(self.samples)
-
-    @property
-    def meets_aim(self) -> bool | None:
-        if self.aim is None:
-            return None
-        return self.median >= self.aim if self.is_rate else self.median <= self.aim
 
     def percentile(self, share: float) -> float:
         """The smallest sample that at least `share` (0 to 1) of all samples do not exceed."""
@@ -58,6 +52,15 @@ class Figures:
         """How many times its floor the figure is; None without one."""
         floor = self.named(figure.floor) if figure.floor else None
         return figure.median / floor.median if floor and floor.median else None
+
+    def meets_aim(self, figure: Figure) -> bool | None:
+        """None where there is no aim, or nothing to hold it against."""
+        if figure.most_ratio is not None:
+            ratio = self.ratio(figure)
+            return None if ratio is None else ratio <= figure.most_ratio
+        if figure.aim is None:
+            return None
+        return figure.median >= figure.aim if figure.is_rate else figure.median <= figure.aim
 
 
 def number(value: float) -> str:

@@ -42,9 +42,16 @@ class HostProcess:
         async with connect(self.home) as client:
             return await client.call("status")
 
-    async def until_all(self, *states: str) -> None:
-        """Wait until every session is in one of `states`."""
-        while any(session["state"] not in states for session in (await self.status())["sessions"]):
+    async def until_all(self, *states: str, within: float = 60) -> None:
+        """Wait until every session is in one of `states`.
+
+        Raises:
+            RuntimeError: it is not so after `within` seconds.
+        """
+        end = time.monotonic() + within
+        while others := {each["state"] for each in (await self.status())["sessions"]}.difference(states):
+            if time.monotonic() > end:
+                raise RuntimeError(f"after {within:g} s, sessions are still {', '.join(others)}, not {' or '.join(states)}")
             await anyio.sleep(0.1)
 
 
@@ -113,12 +120,17 @@ async def running(home: Path, names: Sequence[str], variables: Mapping[str, str]
 
 def start(home: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a host; it says on its standard output when it is ready."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NANOCLAW_", "ANTHROPIC_"))}
-    environment = {**kept, "NANOCLAW_HOME": str(home), "NANOCLAW_PROVIDER": "demo", **variables}
     log = home / "logs" / "host.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
     command = [sys.executable, "-m", "nanoclaw_core.cli", "serve", "--log-file", str(log)]
-    return subprocess.Popen(command, env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    given = environment(home, variables)
+    return subprocess.Popen(command, env=given, cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+
+def environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """What a program of ours is given that works on `home`, with nothing of the settings of whoever measures."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NANOCLAW_", "ANTHROPIC_"))}
+    return {**kept, "NANOCLAW_HOME": str(home), "NANOCLAW_PROVIDER": "demo", **variables}
 
 
 async def _first_acceptance(home: Path, process: subprocess.Popen[bytes], began: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from bench import floor
+from bench import bare, floor
 from bench.figures import Figures
 from bench.hosts import host, person
 from bench.machine import anonymous_memory, container_pids, cpu_seconds, cpu_share, memory
@@ -23,7 +23,7 @@ async def measure(figures: Figures, seconds: float) -> None:
         share = await cpu_share(found.process.pid, seconds)
         worker_share = 100 * (sum(map(cpu_seconds, pids)) - before) / seconds
         rss, pss = memory(found.process.pid)
-        figures.add("host idle, memory (RSS)", "MiB", [rss], aim=HOST_AIM)
+        figures.add("host idle, memory (RSS)", "MiB", [rss], aim=HOST_AIM, floor=bare.MEMORY)
         figures.add("host idle, memory (PSS)", "MiB", [pss])
         figures.add(f"host idle, CPU over {seconds:.0f} s", "% of a core", [share], aim=HOST_CPU_AIM)
         figures.add("idle worker, memory (anonymous)", "MiB", [anonymous_memory(pids)], aim=WORKER_AIM, floor=floor.MEMORY)

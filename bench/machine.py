@@ -1,18 +1,19 @@
-"""What the kernel says about processes and control groups."""
+"""What the kernel says about processes and control groups, and what kind of machine this is."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import anyio
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
-MIB: Final = 1024 * 1024
 
 
 def cpu_seconds(pid: int) -> float:
@@ -48,3 +49,32 @@ def anonymous_memory(pids: list[int]) -> float:
         found = re.search(r"^RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         total += int(found[1]) if found else 0
     return total / 1024
+
+
+def description() -> str:
+    """Processor, memory, and what the workers run on, in a few words."""
+    cores = f"{os.cpu_count()} × {processor(Path('/proc/cpuinfo').read_text())}"
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    return f"{cores}, {gib:.0f} GiB, Docker {_docker()}, Claude Code {_claude_code()}, Python {platform.python_version()}"
+
+
+def processor(cpuinfo: str) -> str:
+    """The model's name without what is said for the law's sake (proc(5), cpuinfo)."""
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return " ".join(re.sub(r"\((?:R|TM)\)", "", found[1]).split()) if found else platform.machine()
+
+
+def _docker() -> str:
+    command = ["docker", "version", "--format", "{{.Server.Version}}"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "(none)"
+
+
+def _claude_code() -> str:
+    """The one that the SDK brings, whose version here is that of the image."""
+    spec = find_spec("claude_agent_sdk")
+    folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
+    version = Path(folder, "_bundled", "claude.version")
+    return version.read_text().split()[0] if version.is_file() else "(none)"

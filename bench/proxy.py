@@ -19,7 +19,7 @@ from bench.figures import Figures
 from bench.servers import SECRET, WORKER
 
 STREAMS: Final = 20
-_USAGE: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "model_calls")
+_ECHO: Final = "floor: WebSocket echo over a Unix socket"
 _TEXT: Final = {"role": "user", "content": "x" * 60_000}
 _BODY: Final = json.dumps({"model": "m", "max_tokens": 1, "stream": True, "messages": [_TEXT]})
 
@@ -30,6 +30,7 @@ async def measure(figures: Figures, rounds: int) -> None:
             connector = aiohttp.UnixConnector(path=socket, limit=0)
             async with aiohttp.ClientSession(connector=connector) as proxied:
                 await _streams(figures, direct, url, proxied, rounds)
+                await _echo(figures, folder, rounds)
                 await _link(figures, proxied, rounds)
 
 
@@ -61,8 +62,8 @@ async def _streams(
     figures.add("model proxy: added to the whole stream", "ms", [1000 * each for each in whole])
     bare_many = [await _many(direct, url) for _ in range(5)]
     ours_many = [await _many(proxied, "http://gateway") for _ in range(5)]
-    figures.add(f"model proxy: {STREAMS} streams at once, without it", "ms", bare_many)
-    figures.add(f"model proxy: {STREAMS} streams at once, through it", "ms", ours_many)
+    without = figures.add(f"model proxy: {STREAMS} streams at once, without it", "ms", bare_many)
+    figures.add(f"model proxy: {STREAMS} streams at once, through it", "ms", ours_many, floor=without.name)
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> tuple[float, float]:
@@ -86,6 +87,22 @@ async def _many(session: aiohttp.ClientSession, url: str) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
+async def _echo(figures: Figures, folder: str, rounds: int) -> None:
+    """A frame of that size up and down again, with nothing that reads it."""
+    took = []
+    async with (
+        server("echo", str(Path(folder, "echo.sock"))) as path,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=path)) as session,
+        session.ws_connect("http://echo/") as link,
+    ):
+        for number in range(rounds):
+            began = time.perf_counter()
+            await link.send_json(_frame(number))
+            await link.receive_json()
+            took.append(1000 * (time.perf_counter() - began))
+    figures.add(_ECHO, "ms", took)
+
+
 async def _link(figures: Figures, session: aiohttp.ClientSession, rounds: int) -> None:
     """A frame up, its acknowledgement down, with nothing stored."""
     took = []
@@ -93,16 +110,14 @@ async def _link(figures: Figures, session: aiohttp.ClientSession, rounds: int) -
         await link.send_json({"type": "hello", "protocols": [1], "worker": WORKER, "engine": "bench"})
         await link.receive_json()
         for number in range(rounds):
-            usage = dict.fromkeys(
-                ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "model_calls"), 1
-            )
-            frame = {"type": "turn_end", "id": f"{WORKER}-{number}", "covered": ["u"], "text": "Done.", "conversation": "c"}
             began = time.perf_counter()
-            await link.send_json({**frame, "failure": None, "usage": usage})
+            await link.send_json(_frame(number))
             await link.receive_json()
             took.append(1000 * (time.perf_counter() - began))
-    figures.add("link round trip: end of turn to acknowledgement", "ms", took)
+    figures.add("link round trip: end of turn to acknowledgement", "ms", took, floor=_ECHO)
 
 
-def socket_of(folder: str) -> str:
-    return str(Path(folder) / WORKER / "gateway.sock")
+def _frame(number: int) -> dict[str, object]:
+    usage = dict.fromkeys(("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "model_calls"), 1)
+    frame = {"type": "turn_end", "id": f"{WORKER}-{number}", "covered": ["u"], "text": "Done.", "conversation": "c"}
+    return {**frame, "failure": None, "usage": usage}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Figure, Figures, number, spread
+from bench.machine import description
 from nanoclaw_core import __version__
 
 BEGIN: Final = "<!-- figures: written by `make bench` -->"
@@ -30,8 +31,10 @@ def show(figures: Figures) -> None:
     Console(width=130).print(table)
 
 
+@cache
 def title() -> str:
-    return f"nanoclaw-core {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    """What was measured, when, and on what kind of machine."""
+    return f"nanoclaw-core {__version__}, {time.strftime('%Y-%m-%d')}: {description()}"
 
 
 def as_json(figures: Figures) -> str:
@@ -40,31 +43,28 @@ def as_json(figures: Figures) -> str:
 
 
 def write_page(figures: Figures, page: Path) -> None:
-    """Replace what stands between the two marks in `page`.
+    """Replace the figures in `page`; see `write_table`."""
+    write_table(page, (BEGIN, END), title(), [_COLUMNS, *(_cells(figures, figure) for figure in figures.found)])
+
+
+def write_table(page: Path, marks: tuple[str, str], head: str, rows: Sequence[Sequence[str]]) -> None:
+    """Replace what stands between the two marks in `page` by a head and a table, whose first row names the columns.
 
     Raises:
         ValueError: a mark is missing.
     """
-    before, begun, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    begin, end = marks
+    before, begun, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
     if not (begun and ended):
-        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}")
-    page.write_text(f"{before}{BEGIN}\n\n{_markdown(figures)}\n{END}{after}", encoding="utf-8")
-
-
-def _markdown(figures: Figures) -> str:
-    lines = [f"{title()}.", "", _line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
-    lines += [_line(_cells(figures, figure)) for figure in figures.found]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        raise ValueError(f"{page} has no lines {begin!r} and {end!r}")
+    columns, *others = rows
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in [columns, ["---"] * len(columns), *others])
+    page.write_text(f"{before}{begin}\n\n{head}.\n\n{table}\n\n{end}{after}", encoding="utf-8")
 
 
 def _cells(figures: Figures, figure: Figure) -> tuple[str, ...]:
     ratio = figures.ratio(figure)
-    aim = "" if figure.aim is None else f"{'≥' if figure.is_rate else '≤'} {figure.aim:g}"
     return (
         figure.name,
         number(figure.median),
@@ -72,6 +72,12 @@ def _cells(figures: Figures, figure: Figure) -> tuple[str, ...]:
         spread(figure.samples),
         number(figure.percentile(0.99)) if len(figure.samples) >= 100 else "",
         "" if ratio is None else f"{ratio:.2f}",
-        aim,
-        {None: "", True: "met", False: "missed"}[figure.meets_aim],
+        _aim(figure),
+        {None: "", True: "met", False: "missed"}[figures.meets_aim(figure)],
     )
+
+
+def _aim(figure: Figure) -> str:
+    if figure.most_ratio is not None:
+        return f"≤ {figure.most_ratio:g} × floor"
+    return "" if figure.aim is None else f"{'≥' if figure.is_rate else '≤'} {figure.aim:g}"

@@ -1,4 +1,4 @@
-"""Processes that the figures of the gateway need: `python -m bench.servers model | gateway URL FOLDER`."""
+"""Processes that the figures of the gateway need: `python -m bench.servers model | gateway URL FOLDER | echo SOCKET`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class _Nobody:
     async def disconnected(self, worker_id: str) -> None: ...
     async def turn_ended(self, worker_id: str, end: TurnEnd) -> None: ...
     async def progressed(self, worker_id: str, progress: Progress) -> None: ...
-    async def tool_called(self, worker_id: str, call: Any) -> None: ...
     async def failed(self, worker_id: str, detail: str) -> None: ...
 
 
@@ -62,6 +61,23 @@ async def _stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def _echo(path: str) -> None:
+    async def answer(request: web.Request) -> web.WebSocketResponse:
+        link = web.WebSocketResponse()
+        await link.prepare(request)
+        async for message in link:
+            await link.send_str(message.data)
+        return link
+
+    application = web.Application()
+    application.router.add_get("/", answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, path).start()
+    print(path, flush=True)
+    await anyio.sleep_forever()
+
+
 async def _gateway(url: str, folder: str) -> None:
     provider = HttpUpstream(url, {"x-api-key": "none"})
     agent = AgentGroup(id="a", name="Andy", folder="main")
@@ -79,3 +95,5 @@ if __name__ == "__main__":
             anyio.run(_model)
         case ["gateway", url, folder]:
             anyio.run(_gateway, url, folder)
+        case ["echo", path]:
+            anyio.run(_echo, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.report import title
+from bench.report import title, write_table
 from tests.crash.checks import Kind
 from tests.crash.run import RECORD, Point
 from tests.crash.strikes import KINDS
@@ -50,7 +50,7 @@ def show(points: Sequence[Point], head: str) -> None:
 
 
 def heading(seed: int, points: int, took: float) -> str:
-    return f"{points} points of seed {seed} in {took / 60:.1f} minutes; {title()}"
+    return f"{points} points of seed {seed} in {took / 60:.1f} minutes.\n{title()}"
 
 
 def rows_of(points: Sequence[Point]) -> list[tuple[str, ...]]:
@@ -74,18 +74,5 @@ def _row(name: str, points: Sequence[Point]) -> tuple[str, ...]:
 
 
 def write_page(points: Sequence[Point], head: str, page: Path) -> None:
-    """Replace what stands between the two marks in `page`.
-
-    Raises:
-        ValueError: a mark is missing.
-    """
-    before, begun, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not (begun and ended):
-        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}")
-    table = "\n".join(map(_line, [_COLUMNS, ["---"] * len(_COLUMNS), *rows_of(points)]))
-    page.write_text(f"{before}{BEGIN}\n\n{head}.\n\n{table}\n\n{END}{after}", encoding="utf-8")
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """Replace the table in `page`; see `write_table`."""
+    write_table(page, (BEGIN, END), head, [_COLUMNS, *rows_of(points)])
