@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Sequence
 
 import anyio
 
+from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.ports import Check, CheckContext, CheckResult, CheckStatus
 from nanoclaw_core.supervise import survive
 
@@ -27,8 +28,11 @@ async def _examine(check: Check, context: CheckContext, lines: list[CheckResult]
             lines.append(line)
 
     with anyio.move_on_after(check.time_limit) as time:
-        if reason := await survive(f"check {check.name}", collect()):
-            lines.append(_failed(check, f"this check itself failed: {reason}"))
+        try:
+            if reason := await survive(f"check {check.name}", collect(), passing=(NanoClawError,)):
+                lines.append(_failed(check, f"this check itself failed: {reason}"))
+        except NanoClawError as error:  # it says what to do
+            lines.append(_failed(check, str(error)))
     if time.cancelled_caught:
         lines.append(_failed(check, f"this check had no result after {check.time_limit:g} s"))
 

@@ -126,10 +126,11 @@ class DatabaseBroken(NanoClawError):
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(
-            f"The database {path} is damaged ({reason}); nothing was changed. Restore a backup: `nanoclaw backup restore "
-            "FILE`. Without one, move the database and the files beside it away: the next start begins anew, with the agents' "
-            "folders as they are."
+            f"The database {path} is damaged ({reason}); nothing was changed. Restore a backup: `nanoclaw backup restore FILE "
+            "--replace`, which keeps what is there beside it. Without one, move the database and the files beside it away: the "
+            "next start begins anew, with the agents' folders as they are."
         )
+        self.reason = reason
 
 
 class BackupFailed(NanoClawError):

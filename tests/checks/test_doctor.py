@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nanoclaw_core.doctor import examine, mend
+from nanoclaw_core.errors import HostNotRunning
 from nanoclaw_core.ports import Check, CheckContext, CheckResult, CheckStatus
 from tests.checks.conftest import context_on
 
@@ -27,6 +28,11 @@ async def fine(context: CheckContext) -> AsyncIterator[CheckResult]:
 async def breaks(context: CheckContext) -> AsyncIterator[CheckResult]:
     yield CheckResult(name="first", status=CheckStatus.OK, reason="so far")
     raise ZeroDivisionError("of its own")
+
+
+async def refuses(context: CheckContext) -> AsyncIterator[CheckResult]:
+    yield CheckResult(name="first", status=CheckStatus.OK, reason="so far")
+    raise HostNotRunning("/home")
 
 
 async def hangs(context: CheckContext) -> AsyncIterator[CheckResult]:
@@ -46,6 +52,7 @@ def checks(*runs: Any) -> list[Check]:
     ("run", "says"),
     [
         (breaks, "this check itself failed: ZeroDivisionError: of its own"),
+        (refuses, str(HostNotRunning("/home"))),
         (hangs, "this check had no result after 0.05 s"),
         (babbles, "it yields str, not CheckResult"),
     ],
@@ -57,6 +64,7 @@ async def test_a_check_that_goes_wrong_costs_only_what_it_had_still_to_say(run: 
     assert [line.name for line in before] == (["first"] if run is not babbles else [])
     assert (broken.name, broken.status) == (run.__name__, CheckStatus.FAIL)
     assert says in broken.reason
+    assert ("itself failed" in broken.reason) == (run in (breaks, babbles))
     assert after.name == "fine"
 
 

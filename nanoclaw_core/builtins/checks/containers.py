@@ -7,14 +7,14 @@ from functools import partial
 
 from anyio import to_thread
 
-from nanoclaw_core.builtins.checks.lines import fail, ok, size, warn
+from nanoclaw_core.builtins.checks.lines import fail, known, ok, size, warn
 from nanoclaw_core.errors import NanoClawError, RuntimeUnavailable
 from nanoclaw_core.home import own_home
 from nanoclaw_core.ports import CheckContext, CheckResult, Runtime
 from nanoclaw_core.sandbox.image import IMAGE, ListingRuntime, WorkerImage, found_ca_bundle
 from nanoclaw_core.sandbox.orphans import orphans, sweep
 from nanoclaw_core.settings import read
-from nanoclaw_core.store.inspection import Overview, overview
+from nanoclaw_core.store.inspection import Overview
 
 #: What the host says of its image while nothing is wrong with it.
 _FINE = ("not asked yet", "checking", "building", "ready")
@@ -76,23 +76,24 @@ async def _old_images(context: CheckContext, runtime: ListingRuntime) -> CheckRe
     if not old:
         return None
     reason = f"{len(old)} images of other versions are there ({size(sum(old.values()))} at most)"
-    return warn("old images", reason, f"unless another installation uses them: `docker image rm {' '.join(sorted(old))}`")
+    return ok("old images", reason, f"unless another installation uses them: `docker image rm {' '.join(sorted(old))}`")
 
 
 async def _containers(context: CheckContext, runtime: Runtime) -> CheckResult | None:
-    known = await to_thread.run_sync(overview, context.home / "nanoclaw.db", abandon_on_cancel=True)
-    if not known.installation:
+    found = await to_thread.run_sync(known, context.home, abandon_on_cancel=True)
+    if found is None or not found.installation:
         return None
-    lost = await orphans(runtime, known.installation, known.live_workers)
+    lost = await orphans(runtime, found.installation, found.live_workers)
     if not lost:
         whose = "" if context.host else ", which the next start of the host looks after"
-        return ok("containers", f"workers: {len(known.live_workers)}{whose if known.live_workers else ''}; no others are left")
-    mend = None if context.host else partial(_sweep, context, runtime, known)
+        return ok("containers", f"workers: {len(found.live_workers)}{whose if found.live_workers else ''}; no others are left")
+    mend = None if context.host else partial(_sweep, context, runtime, found)
     reason = f"{len(lost)} containers belong to workers that are no more"
-    return warn("containers", reason, "the next start of the host removes them", mend)
+    by_whom = "the next start of the host" if context.host else "`nanoclaw doctor --fix`, or the next start of the host,"
+    return warn("containers", reason, f"{by_whom} removes them", mend)
 
 
-async def _sweep(context: CheckContext, runtime: Runtime, known: Overview) -> str:
+async def _sweep(context: CheckContext, runtime: Runtime, found: Overview) -> str:
     with own_home(context.home):  # no host starts a worker meanwhile
-        swept = await sweep(runtime, known.installation, known.live_workers, context.home / "logs" / "workers")
+        swept = await sweep(runtime, found.installation, found.live_workers, context.home / "logs" / "workers")
     return f"removed {len(swept)} containers of workers that are no more"

@@ -10,10 +10,9 @@ from pathlib import Path
 from anyio import to_thread
 
 from nanoclaw_core import __version__
-from nanoclaw_core.builtins.checks.lines import fail, ok, warn
+from nanoclaw_core.builtins.checks.lines import fail, known, ok, warn
 from nanoclaw_core.home import own_home, owner
 from nanoclaw_core.ports import CheckContext, CheckResult
-from nanoclaw_core.store.inspection import overview
 
 _RUNNING = ("running", "starting")
 _CONTROL = "control.sock"
@@ -63,9 +62,12 @@ def _folders(context: CheckContext) -> list[CheckResult]:
     """The folders with the sockets of workers, as far as no worker lives there."""
     folder = context.home / "workers"
     there = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-    dead = sorted(there - overview(context.home / "nanoclaw.db").live_workers)
+    found = known(context.home) if there else None
+    if found is None:  # also where nobody can say whose they are
+        return []
+    dead = sorted(there - found.live_workers)
     if not dead:
-        return [ok("sockets", f"folders of workers: {len(there)}, all in use")] if there else []
+        return [ok("sockets", f"folders of workers: {len(there)}, all in use")]
     mend = None if context.host else partial(_remove_folders, context.home, dead)
     reason = f"{len(dead)} folders below workers/ belong to workers that are no more"
     return [warn("sockets", reason, "`nanoclaw doctor --fix` while no host runs removes them", mend)]

@@ -9,6 +9,7 @@ from anyio import to_thread
 
 from nanoclaw_core.builtins.checks.lines import fail, ok, warn
 from nanoclaw_core.builtins.terminal import NAME as TERMINAL
+from nanoclaw_core.errors import DatabaseBroken, HomeUnusable
 from nanoclaw_core.history.outcomes import stuck
 from nanoclaw_core.ports import CheckContext, CheckResult
 
@@ -19,11 +20,16 @@ _NAME: Final = "stuck messages"
 async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
     """A message that waits for its people at a terminal is not stuck."""
 
-    def look() -> list[int]:
-        found = stuck(context.home, context.clock.time(), {TERMINAL})
+    def look() -> list[int] | None:
+        try:
+            found = stuck(context.home, context.clock.time(), {TERMINAL})
+        except (DatabaseBroken, HomeUnusable):  # as `known`
+            return None
         return [each.message.number for each in found.messages]  # a mailbox that cannot be read has its own line
 
     numbers = await to_thread.run_sync(look, abandon_on_cancel=True)
+    if numbers is None:
+        return
     if not numbers:
         yield ok(_NAME, "none: every message has an outcome, or is within its time")
         return
