@@ -10,6 +10,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -95,6 +96,8 @@ class Systemd(ServiceManager):
     def start(self) -> list[str]:
         self._systemctl("daemon-reload")
         self._systemctl("enable", self._unit)
+        with suppress(ServiceFailed):  # systemd does not know it yet, so it has not failed
+            self._systemctl("reset-failed", self._unit)  # else five failures within ten minutes would forbid the next start
         self._systemctl("restart", self._unit)
         return [*self._linger(), f"Its log: journalctl {'' if self.service.is_system else '--user '}-u {self.service.name}"]
 

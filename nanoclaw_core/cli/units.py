@@ -11,13 +11,14 @@ from typing import Final
 
 import platformdirs
 
-from nanoclaw_core.errors import HostRunning, SettingInvalid
+from nanoclaw_core.errors import HostRunning
 
 #: Seconds that a host may take to end, and to be ready: a change of the database's schema comes before that.
 STOP_WITHIN: Final = 60
 READY_WITHIN: Final = 300
-#: Exit codes after which starting again would only fail again: wrong use, configuration, another host.
-_IN_VAIN: Final = (2, SettingInvalid.exit_code, HostRunning.exit_code)
+#: Exit codes after which starting again would only fail again, or do harm: wrong use, another host. Not the one of a wrong
+#: setting: it is also that of a disk that is full, or is not mounted yet.
+_IN_VAIN: Final = (2, HostRunning.exit_code)
 _PAUSE: Final = 10  # seconds between a failure and the next start
 _TRIES: Final = 5  # failures within ten minutes, after which systemd leaves it
 _MAC_PAUSE: Final = 60  # launchd knows no limit, and no exit codes: it tries once a minute for ever
