@@ -173,7 +173,7 @@ class Exchange:
     async def give_up_hopeless(self, adoptions: int) -> bool:
         """Give up what so many workers and hosts have died on that nobody shall try it again; whether there was any."""
         if hopeless := self.open.rows_tried(MAX_LIVES, adoptions):
-            text = notices.of_lost_worker(MAX_LIVES, "the host ended, too.")
+            text = notices.of_lost_worker(self._agent_group.name, MAX_LIVES, "the host ended, too.")
             await self._outcomes.give_up(await self.mailbox(), hopeless, text)
         return bool(hopeless)
 
@@ -189,5 +189,6 @@ class Exchange:
         if not poisoned and self.failures >= MAX_ATTEMPTS:  # workers do not even begin
             poisoned = self.open.rows + await mailbox.waiting()
         if poisoned:
-            await self._outcomes.give_up(mailbox, poisoned, notices.of_lost_worker(MAX_ATTEMPTS, str(error)))
+            text = notices.of_lost_worker(self._agent_group.name, MAX_ATTEMPTS, str(error))
+            await self._outcomes.give_up(mailbox, poisoned, text)
             self.failures = 0

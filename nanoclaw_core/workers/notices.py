@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from nanoclaw_core.models import Failure, FailureKind
 
 _MODEL = {
@@ -37,13 +39,13 @@ def of_failure(failure: Failure) -> str:
     return f"⚠️ I could not answer. {cause}. ({failure.detail})"
 
 
-def of_lost_worker(attempts: int, reason: str) -> str:
+def of_lost_worker(agent: str, attempts: int, reason: str) -> str:
     """The notice for messages whose workers died too often."""
     cause = reason.rstrip(".")
     return (
         f"⚠️ I could not answer: the worker broke {attempts} times on this message, so I left it. The last time: {cause}. "
-        "Send it again, perhaps in other words, or ask whoever runs this assistant to look into `logs/workers`, where its "
-        "output is kept."
+        "Send it again, perhaps in other words, or ask whoever runs this assistant to look with "
+        f"`nanoclaw logs --worker {shlex.quote(agent)}`."
     )
 
 

@@ -32,6 +32,7 @@ def test_an_interrupted_turn_is_no_failure() -> None:
 
 @pytest.mark.parametrize("stop", ["", "."])
 def test_a_given_up_message_says_how_often_and_why_and_what_to_do(stop: str) -> None:
-    notice = notices.of_lost_worker(3, f"The container c1 failed: its container ended with code 137{stop}")
+    notice = notices.of_lost_worker("Andy B", 3, f"The container c1 failed: its container ended with code 137{stop}")
     assert "3 times" in notice
     assert "code 137. Send it again" in notice
+    assert notice.endswith("`nanoclaw logs --worker 'Andy B'`.")
