@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+from anyio import to_thread
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -23,6 +24,7 @@ from nanoclaw_core.cli.conversation import Conversation
 from nanoclaw_core.cli.text import duration, one_line, plain, with_line_breaks
 
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_KEPT: Final = 1000  # entries of the history
 _RENDERED: Final = 50_000  # characters; a longer answer would take seconds to be set as Markdown
 
 
@@ -51,7 +53,7 @@ class Prompt:
     async def run(self, conversation: Conversation) -> int:
         """Read messages until ctrl-D."""
         self._conversation = conversation
-        self._history.touch(mode=0o600)
+        await to_thread.run_sync(_keep_newest, self._history)
         session: PromptSession[str] = PromptSession(
             self._line, history=FileHistory(str(self._history)), key_bindings=self._keys(), multiline=True
         )
@@ -116,6 +118,23 @@ class Prompt:
         columns = shutil.get_terminal_size().columns
         Console(file=paper, force_terminal=True, width=columns, highlight=False).print(what)
         print(paper.getvalue(), end="", flush=True)
+
+
+def _keep_newest(history: Path) -> None:
+    """Make the file where there is none, and drop its oldest entries. Blocks.
+
+    An entry begins with a line that has its time behind a `#`; each of its own lines begins with `+`.
+    """
+    history.touch(mode=0o600)
+    lines = history.read_bytes().split(b"\n")
+    begins = [number for number, line in enumerate(lines) if line.startswith(b"# ")]
+    if len(begins) <= _KEPT:
+        return
+    shorter = history.with_name(f"{history.name}.new")
+    shorter.unlink(missing_ok=True)
+    shorter.touch(mode=0o600)
+    shorter.write_bytes(b"\n".join(lines[begins[-_KEPT] :]))
+    shorter.replace(history)
 
 
 async def _read(session: PromptSession[str]) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from prompt_toolkit.application import create_app_session
+from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
@@ -139,3 +140,14 @@ async def test_what_was_typed_is_kept_for_the_next_chat_for_the_owner_alone(nano
     history = nanoclaw_home / "chat-history"
     assert "+hello" in history.read_text()
     assert history.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_newest_thousand_entries_are_kept(nanoclaw_home: Path, keyboard: PipeInput) -> None:
+    history = FileHistory(str(nanoclaw_home / "chat-history"))
+    for number in range(1002):
+        history.store_string(f"# entry {number}\n# of two lines")
+    async with chatting(nanoclaw_home, FakeHost(), keyboard):
+        pass
+    kept = list(history.load_history_strings())  # the newest first
+    assert (len(kept), kept[0], kept[-1]) == (1000, "# entry 1001\n# of two lines", "# entry 2\n# of two lines")
+    assert (nanoclaw_home / "chat-history").stat().st_mode & 0o777 == 0o600
