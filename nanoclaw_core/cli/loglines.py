@@ -45,7 +45,7 @@ class LogLine:
 
     def is_of(self, component: str | None) -> bool:
         """Whether `component` says it, or a part of that: 'channel' means the channels, all of them."""
-        return component is None or f"{self.component} ".startswith(f"{component} ")
+        return component is None or is_part(self.component, component)
 
     def as_json(self) -> str:
         return json.dumps(self.fields, ensure_ascii=False)
@@ -97,6 +97,10 @@ class LogFile:
                 break
         return list(found) if limit is None else list(found)[-limit:]
 
+    def components(self) -> set[str]:
+        """Who speaks in any of the files."""
+        return {line.component for path in self._files() for line in _read(path, None)}
+
     def follow(self, wait: Callable[[float], None] = time.sleep) -> Iterator[LogLine]:
         """Every line that came after `last` was true, for ever: also those in the file that takes this one's place.
 
@@ -136,6 +140,11 @@ class LogFile:
             return False  # between the renaming and the new file
         then = os.fstat(file.fileno())
         return (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino) or now.st_size < file.tell()
+
+
+def is_part(name: str, component: str) -> bool:
+    """Whether the component `name` is `component`, or a part of it."""
+    return f"{name} ".startswith(f"{component} ")
 
 
 def _read(path: Path, end: int | None) -> Iterator[LogLine]:

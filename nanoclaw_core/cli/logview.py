@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,9 +14,9 @@ from anyio import to_thread
 
 from nanoclaw_core import installed
 from nanoclaw_core.cli import logs
-from nanoclaw_core.cli.loglines import LogFile, LogLine
+from nanoclaw_core.cli.loglines import LogFile, LogLine, is_part
 from nanoclaw_core.cli.service import manager_of
-from nanoclaw_core.cli.text import plain, short_path
+from nanoclaw_core.cli.text import one_line, plain, short_path
 from nanoclaw_core.cli.workerlog import find_worker, written_by
 from nanoclaw_core.errors import HomeUnusable, NanoClawError
 from nanoclaw_core.host import BUILTINS
@@ -58,7 +58,11 @@ def show_host(
     with LogFile(settings.home / "logs" / "host.log") as file:
         if not file.is_there and not follow:
             raise LogMissing(_nothing(settings, journal))
-        show(file.last(limit, lambda line: line.is_of(component), moment))
+        found = file.last(limit, lambda line: line.is_of(component), moment)
+        show(found)
+        if component is not None and not found:
+            for words in _unheard(component, file.components()):
+                click.echo(mask(words), err=True)
         if follow:
             show(file.follow())
 
@@ -99,6 +103,17 @@ def _journal(settings: Settings) -> str:
         if manager.file.exists():
             return f"journalctl {'' if is_system else '--user '}-u {manager.service.name}"
     return ""
+
+
+def _unheard(component: str, said: Collection[str]) -> Iterator[str]:
+    """Nothing for a component that spoke at any time.
+
+    >>> print(*_unheard("wrokers", ["workers", "", "host"]))
+    Nothing of 'wrokers' is in the log. It has: host, workers.
+    """
+    if not any(is_part(name, component) for name in said):
+        names = ", ".join(sorted(one_line(name, 60) for name in said if name))
+        yield f"Nothing of {one_line(component, 60)!r} is in the log." + (f" It has: {names}." if names else "")
 
 
 def _nothing(settings: Settings, journal: str) -> str:

@@ -203,6 +203,18 @@ def test_a_secret_that_an_earlier_version_logged_is_not_shown(nanoclaw_home: Pat
         assert (KEY in out, out.count("***")) == (False, 2)
 
 
+def test_of_a_component_that_is_not_there_those_that_are_are_named(
+    nanoclaw_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "channel \x1b[2J"
+    write(nanoclaw_home / "logs" / "host.log", line("a"), "Traceback")
+    write(nanoclaw_home / "logs" / "host.log.1", line("b", evil))
+    for options in ({}, {"since": 60.0}, {"lines": 1}):
+        out, complaint = shown(nanoclaw_home, capsys, component="wrokers", **options)
+        assert (out, complaint) == ("", "Nothing of 'wrokers' is in the log. It has: channel [2J, workers.\n")
+    assert shown(nanoclaw_home, capsys, component="channel", since=60.0) == ("", "")  # there, and older than that
+
+
 def test_a_broken_list_of_plugins_does_not_hide_the_log(nanoclaw_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (nanoclaw_home / "plugins.json").write_text("{")
     write(nanoclaw_home / "logs" / "host.log", line("host.failed"))
