@@ -19,20 +19,26 @@ from rich.console import Console
 
 from nanoclaw_core import installed
 from nanoclaw_core.backup.making import Backup, Wanted
-from nanoclaw_core.backup.records import Manifest
+from nanoclaw_core.backup.records import DATABASE, Manifest
 from nanoclaw_core.backup.restoring import restore as restore_file
 from nanoclaw_core.backup.verifying import verify as verify_file
 from nanoclaw_core.backup.workspaces import Workspaces
 from nanoclaw_core.backup.writer import failures_of, new_file
 from nanoclaw_core.cli import logs
 from nanoclaw_core.cli.text import one_line, short_path
-from nanoclaw_core.errors import RuntimeUnavailable
+from nanoclaw_core.errors import NanoClawError, RuntimeUnavailable
 from nanoclaw_core.ports import ReadingRuntime
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.supervise import SystemClock
 
 _SHOWN: Final = 10  # of what was left out
 _STANDARD_OUTPUT: Final = "-"
+
+
+class BackupMissing(NanoClawError):
+    """There is no such backup, or nothing that could become one."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +55,12 @@ def create(settings: Settings, file: Path | None, choice: Choice, as_json: bool)
     """Back up into `file`, or to standard output, and say what is in it.
 
     Raises:
-        BackupFailed: nothing of it is left. RuntimeUnavailable: the agents' folders cannot be read.
+        BackupFailed: nothing of it is left. RuntimeUnavailable: the agents' folders cannot be read. BackupMissing: there is
+            nothing to back up.
     """
     logs.silence()
+    if not (settings.home / DATABASE).exists():
+        raise BackupMissing("There is nothing to back up yet: `nanoclaw chat` begins.")
     is_stream = str(file) == _STANDARD_OUTPUT
     if is_stream and as_json:
         raise click.UsageError("--json prints where the backup would go: name a FILE.")
@@ -114,7 +123,7 @@ def verify(file: Path, as_json: bool) -> None:
     """Say that `file` can be restored.
 
     Raises:
-        BackupUnusable, BackupTooNew: why not.
+        BackupMissing, BackupUnusable, BackupTooNew: why not.
     """
     logs.silence()
     _require_file(file)
@@ -131,7 +140,7 @@ def restore(settings: Settings, file: Path, home: Path | None, replace: bool) ->
     """Make the home, or `home`, what the backup holds.
 
     Raises:
-        BackupUnusable, BackupTooNew, HomeUnusable, HostRunning: everything is as it was.
+        BackupMissing, BackupUnusable, BackupTooNew, HomeUnusable, HostRunning: everything is as it was.
     """
     logs.silence()
     _require_file(file)
@@ -150,6 +159,8 @@ def restore(settings: Settings, file: Path, home: Path | None, replace: bool) ->
 def _require_file(file: Path) -> None:
     if str(file) == _STANDARD_OUTPUT:
         raise click.UsageError("A backup is read from a file.")
+    if not file.exists():
+        raise BackupMissing(f"There is no file {file}.")
 
 
 def _print_json(file: Path, manifest: Manifest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    a bug, an unnamed failure; chat: no answer; doctor, messages: trouble
+  1    a bug; chat: no answer; doctor, messages --stuck: trouble
   2    wrong use of the command line
   3    configuration: a setting, the home folder, an unknown name
   4    the container runtime, or the worker image
@@ -119,22 +119,35 @@ def doctor(as_json: bool, fix: bool) -> int:
 @click.option("--stuck", is_flag=True, help="List only what waits beyond its deadline; exit code 1 when something does.")
 @click.option("--agent", metavar="NAME", help="Only messages that this agent heard.")
 @click.option("--chat", metavar="TEXT", help="Only chats whose name, id or channel has TEXT in it.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest so many; not with --stuck.")
+@click.option("--limit", show_default="20", type=click.IntRange(1), help="The newest so many; not with --stuck.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def messages(stuck: bool, agent: str | None, chat: str | None, limit: int, as_json: bool) -> int:
+def messages(stuck: bool, agent: str | None, chat: str | None, limit: int | None, as_json: bool) -> int:
     """List accepted messages, and what became of each.
 
     The newest comes last. Reads the home, and changes nothing: a host may run or not.
     """
     from nanoclaw_core.cli.messages import show_messages, show_stuck
 
+    if stuck and limit is not None:
+        raise click.UsageError("--stuck lists everything that is stuck: it goes without --limit.")
     if stuck:
         return show_stuck(_settings(), agent, chat, as_json)
-    return show_messages(_settings(), limit, agent, chat, as_json)
+    return show_messages(_settings(), limit or 20, agent, chat, as_json)
+
+
+class _MessageNumber(click.IntRange):
+    """A number of a message; what is none is told where they are."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # Any: click's
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} must be a number from `nanoclaw messages`.", param, ctx)
+        return number
 
 
 @nanoclaw.command()
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=_MessageNumber(1))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def why(number: int, as_json: bool) -> None:
     """Show what became of a message, step by step.

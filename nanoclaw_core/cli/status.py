@@ -35,7 +35,7 @@ def show_status(settings: Settings, as_json: bool) -> None:
     agents = [_safe(it["name"], f"groups/{it['folder']}", "main" if it["main"] else "") for it in status["agents"]]
     show_table("Agents", ("NAME", "FOLDER", ""), agents)
     sessions = [_safe(it["agent"], it["state"], it["container"] or "") for it in status["sessions"]]
-    show_table("At work", ("AGENT", "STATE", "CONTAINER"), sessions)
+    show_table("Sessions", ("AGENT", "STATE", "CONTAINER"), sessions)
 
 
 def _summary(status: Json) -> None:
@@ -47,7 +47,7 @@ def _summary(status: Json) -> None:
         _safe("Provider", status["provider"]["name"] + demo),
         _safe("Runtime", status["runtime"]),
         _safe("Image", f"{status['image']['name']}: {status['image']['state']}"),
-        _safe("Waiting", f"{status['waiting']} sessions for a worker"),
+        _safe("Waiting", f"{status['waiting']} sessions for their turn or for memory"),
         _safe("Plugins", f"{len(status['plugins'])}" + (f", left out: {', '.join(broken)}" if broken else "")),
     ]
     show_table("", ("", ""), rows)
