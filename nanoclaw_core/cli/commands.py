@@ -119,7 +119,7 @@ def doctor(as_json: bool, fix: bool) -> int:
 @click.option("--stuck", is_flag=True, help="List only what waits beyond its deadline; exit code 1 when something does.")
 @click.option("--agent", metavar="NAME", help="Only messages that this agent heard.")
 @click.option("--chat", metavar="TEXT", help="Only chats whose name, id or channel has TEXT in it.")
-@click.option("--limit", show_default="20", type=click.IntRange(1), help="The newest so many; not with --stuck.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="The newest so many (20); not with --stuck.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def messages(stuck: bool, agent: str | None, chat: str | None, limit: int | None, as_json: bool) -> int:
     """List accepted messages, and what became of each.
