@@ -35,7 +35,7 @@ from nanoclaw_core.retention import Retention
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
-from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
+from nanoclaw_core.sandbox.image import WorkerImage
 from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings, secrets_among
 from nanoclaw_core.store import agents
@@ -140,8 +140,7 @@ class Host:
             deliver=self.delivery.wake,
         )
         self.mailboxes.renew = recovery.renew  # bound late: it wakes those who use the mailboxes
-        ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
-        self._image = WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
+        self._image = WorkerImage.of(settings, runtime)
         self._image_state, self._image_tag = "not asked yet", ""
         self.retention = Retention(
             database=database, mailboxes=self.mailboxes, home=settings.home, clock=clock, days=settings.history_days

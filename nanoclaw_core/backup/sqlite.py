@@ -33,6 +33,7 @@ def copy_other(path: Path, place: Path) -> Path | None:
     try:
         uri = f"{path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=30)) as live, closing(sqlite3.connect(copy)) as target:
+            target.execute("PRAGMA synchronous=OFF")
             live.backup(target)
     except sqlite3.DatabaseError as error:
         copy.unlink(missing_ok=True)

@@ -100,13 +100,13 @@ async def _workspaces(settings: Settings) -> Workspaces:
     from nanoclaw_core.cli.image import Progress
     from nanoclaw_core.host import BUILTINS
     from nanoclaw_core.plugins import load
-    from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
+    from nanoclaw_core.sandbox.image import WorkerImage
 
     plugins = await to_thread.run_sync(partial(load, installed.enabled(settings.home), BUILTINS))
     runtime = plugins.choose("runtime", settings.runtime).create()
     if not isinstance(runtime, ReadingRuntime):
         raise RuntimeUnavailable(settings.runtime, "it cannot read folders for a backup", _WITHOUT)
-    image = WorkerImage(runtime, base=settings.base_image, ca_bundle=settings.ca_bundle or found_ca_bundle(settings.variables))
+    image = WorkerImage.of(settings, runtime)
     try:
         if await runtime.has_image(tag := await image.tag()):
             return Workspaces(runtime=runtime, image=tag)

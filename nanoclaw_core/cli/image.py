@@ -83,11 +83,10 @@ def build(settings: Settings, verbose: bool) -> None:
 async def _build(settings: Settings, verbose: bool) -> tuple[str, bool]:
     from nanoclaw_core.host import BUILTINS
     from nanoclaw_core.plugins import load
-    from nanoclaw_core.sandbox.image import WorkerImage, found_ca_bundle
+    from nanoclaw_core.sandbox.image import WorkerImage
 
     runtime = load(installed.enabled(settings.home), BUILTINS).choose("runtime", settings.runtime).create()
-    ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
-    image = WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
+    image = WorkerImage.of(settings, runtime)
     is_new = not await runtime.has_image(await image.tag())
     with Progress(Console(file=sys.stderr, highlight=False), verbose=verbose) as progress:
         return await image.ensure(progress.report), is_new

@@ -8,7 +8,7 @@ import ssl
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, Self, runtime_checkable
 
 import anyio
 from anyio import to_thread
@@ -17,6 +17,7 @@ from nanoclaw_core.models import BuildContext
 from nanoclaw_core.ports import Runtime
 from nanoclaw_core.sandbox.base import DEFAULT_BASE, ensure_base
 from nanoclaw_core.sandbox.spec import PROTOCOL
+from nanoclaw_core.settings import Settings
 
 #: Files and folders that the Dockerfile copies, and itself.
 _INGREDIENTS: Final = ("Dockerfile", "requirements.txt", "runner/nanoclaw_runner", "runner/stand_ins")
@@ -44,6 +45,11 @@ class WorkerImage:
         self._ca_bundle = ca_bundle
         self._files = files or container_files()
         self._building = anyio.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings, runtime: Runtime) -> Self:
+        """The one that a host with these settings would have."""
+        return cls(runtime, base=settings.base_image, ca_bundle=settings.ca_bundle or found_ca_bundle(settings.variables))
 
     async def tag(self) -> str:
         """The tag of what the files say now."""

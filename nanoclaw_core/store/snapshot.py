@@ -15,6 +15,7 @@ from nanoclaw_core.errors import DatabaseTooNew, HomeUnusable
 from nanoclaw_core.models import Session
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.database import copy_engine, look_into
+from nanoclaw_core.store.inspection import looking
 from nanoclaw_core.store.installation import known_id, schema_by, set_id
 from nanoclaw_core.store.migrate import HEAD, revision
 from nanoclaw_core.store.tables import events, workers
@@ -45,7 +46,7 @@ def moment(path: Path) -> Moment:
     """
     if not path.exists():
         raise HomeUnusable(path.parent, f"it has no {path.name}, so there is nothing to back up")
-    with _reading(path) as connection:
+    with looking(path) as connection:
         current = revision(connection) or ""
         if current > HEAD:
             raise DatabaseTooNew(path, current, schema_by(connection))
@@ -99,18 +100,6 @@ def begin_anew(path: Path, installation: str, now: float) -> None:
         set_id(connection, installation)
         live = update(workers).where(workers.c.ended_at.is_(None))
         connection.execute(live.values(ended_at=now, reason="restored from a backup"))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Connection]:
-    engine = look_into(path)
-    try:
-        with plain_words(engine.url), engine.connect() as connection:
-            yield connection
-    except DatabaseError as error:
-        raise HomeUnusable(path.parent, f"{path.name} cannot be read ({error.orig})") from error
-    finally:
-        engine.dispose()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from nanoclaw_core.builtins.checks.lines import fail, known, ok, size, warn
 from nanoclaw_core.errors import NanoClawError, RuntimeUnavailable
 from nanoclaw_core.home import own_home
 from nanoclaw_core.ports import CheckContext, CheckResult, Runtime
-from nanoclaw_core.sandbox.image import IMAGE, ListingRuntime, WorkerImage, found_ca_bundle
+from nanoclaw_core.sandbox.image import IMAGE, ListingRuntime, WorkerImage
 from nanoclaw_core.sandbox.orphans import orphans, sweep
 from nanoclaw_core.settings import read
 from nanoclaw_core.store.inspection import Overview
@@ -60,9 +60,7 @@ async def _image(context: CheckContext, runtime: Runtime) -> CheckResult:
 
 
 def _worker_image(context: CheckContext, runtime: Runtime) -> WorkerImage:
-    settings = read(context.home, context.variables)
-    ca_bundle = settings.ca_bundle or found_ca_bundle(settings.variables)
-    return WorkerImage(runtime, base=settings.base_image, ca_bundle=ca_bundle)
+    return WorkerImage.of(read(context.home, context.variables), runtime)
 
 
 async def _build(image: WorkerImage) -> str:
