@@ -59,8 +59,6 @@ def create(settings: Settings, file: Path | None, choice: Choice, as_json: bool)
             nothing to back up.
     """
     logs.silence()
-    if not (settings.home / DATABASE).exists():
-        raise BackupMissing("There is nothing to back up yet: `nanoclaw chat` begins.")
     is_stream = str(file) == _STANDARD_OUTPUT
     if is_stream and as_json:
         raise click.UsageError("--json prints where the backup would go: name a FILE.")
@@ -70,6 +68,8 @@ def create(settings: Settings, file: Path | None, choice: Choice, as_json: bool)
     target = nullcontext(sys.stdout.buffer) if is_stream else new_file(path, force=choice.force)
     try:
         with failures_of("on standard output" if is_stream else path), target as out:
+            if not (settings.home / DATABASE).exists():
+                raise BackupMissing("There is nothing to back up yet: `nanoclaw chat` begins.")
             made = anyio.run(_create, settings, choice, out)
             out.flush()
     except FileExistsError as error:

@@ -43,6 +43,10 @@ class Condition:
     written_by: str
     fault: str
 
+    @property
+    def is_current(self) -> bool:
+        return self.revision == HEAD
+
 
 def overview(path: Path) -> Overview:
     """Everything at a glance; all of it empty where there is no database yet. Blocks.

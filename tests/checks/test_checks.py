@@ -396,6 +396,12 @@ async def test_of_a_damaged_database_one_line_tells_and_the_others_say_what_they
     assert [each for each in found if each.name in ("sockets", "containers", "mailboxes", "stuck messages")] == []
 
 
+async def test_a_database_of_an_earlier_version_is_sound_and_not_known_in_full(house: House) -> None:
+    await house.database.write(lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num='0001'"))
+    found = await line("database", context_on(house.home))
+    assert (found.status, "the next start brings it up to date" in found.reason) == (CheckStatus.OK, True)
+
+
 async def test_a_database_of_a_later_version_is_told_apart(house: House) -> None:
     await house.database.write(lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num='9999'"))
     found = await line("database", context_on(house.home))

@@ -182,7 +182,7 @@ async def test_a_home_that_cannot_be_made_is_named_with_the_reason(spine: Spine)
 
 async def test_a_database_that_is_none_is_named_with_what_to_do_and_left_alone(spine: Spine) -> None:
     (spine.home / "nanoclaw.db").write_bytes(b"garbage" * 1000)
-    with pytest.raises(DatabaseBroken, match=r"not a database.*nanoclaw backup restore"):
+    with pytest.raises(DatabaseBroken, match=r"not a database.*nanoclaw backup restore FILE --replace"):
         async with spine.built():
             pass
     assert (spine.home / "nanoclaw.db").read_bytes() == b"garbage" * 1000

@@ -44,7 +44,8 @@ def _database(path: Path) -> CheckResult:
     if found.is_newer:
         reason = f"NanoClaw {found.written_by} wrote it (schema {found.revision}), which this version cannot read"
         return fail("database", reason, "install that version again, or restore a backup")
-    return ok("database", f"sound, schema {found.revision or 'not made yet'}")
+    next_start = "" if found.is_current else "; the next start brings it up to date, and only then all of it can be read"
+    return ok("database", f"sound, schema {found.revision or 'not made yet'}{next_start}")
 
 
 async def check_mailboxes(context: CheckContext) -> AsyncIterator[CheckResult]:
