@@ -139,7 +139,7 @@ async def _first_acceptance(home: Path, process: subprocess.Popen[bytes], began:
         raise RuntimeError(f"the host did not start: {(home / 'logs' / 'host.log').read_text()[-2000:]}")
     async with connect(home) as client:
         await client.call("chat.open", agent=None)
-        await client.call("chat.send", text="hello", message_id="first")
+        await client.call("chat.send", text="hello", message_id=f"first-{process.pid}")  # new to a home that had a host before
         took = time.perf_counter() - began
         async for method, update in client.notifications:  # so that nothing of it is left for the next one
             if "number" in update:
