@@ -181,6 +181,20 @@ async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
             all_of_them.start_soon(wait_for, wait)
 
 
+async def both(first: Callable[[], Awaitable[object]], second: Callable[[], Awaitable[object]]) -> None:
+    """Await both at once. What one of them raises is raised as it is, and the other is cancelled."""
+
+    async def beside() -> None:
+        await first()
+
+    try:
+        async with anyio.create_task_group() as two:
+            two.start_soon(beside)
+            await second()
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
 async def sleep_or(clock: Clock, seconds: float, event: anyio.Event) -> bool:
     """Sleep for `seconds`, or until `event`; return whether it was the event."""
     await first_of(lambda: clock.sleep(seconds), event.wait)

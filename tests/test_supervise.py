@@ -9,7 +9,7 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
 from nanoclaw_core.errors import ContainerFailed, TryLater
-from nanoclaw_core.supervise import Callers, Health, State, clean_up, reason_of, sleep_or, supervise, survive
+from nanoclaw_core.supervise import Callers, Health, State, both, clean_up, reason_of, sleep_or, supervise, survive
 from nanoclaw_core.testing import FakeClock
 
 
@@ -171,3 +171,22 @@ def test_a_reason_names_the_first_of_a_group() -> None:
     group = ExceptionGroup("two", [ExceptionGroup("one", [KeyError("x")]), ValueError("y")])
     assert reason_of(group) == "KeyError: 'x'"
     assert reason_of(RuntimeError()) == "RuntimeError"
+
+
+async def test_of_two_at_once_the_error_of_one_is_raised_as_it_is_and_the_other_is_cancelled() -> None:
+    is_cut = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            is_cut.append(True)
+
+    async def fail() -> None:
+        await checkpoint()
+        raise TryLater("no")
+
+    for pair in ((wait, fail), (fail, wait)):
+        with pytest.raises(TryLater, match="no"):
+            await both(*pair)
+    assert is_cut == [True, True]

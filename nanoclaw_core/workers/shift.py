@@ -14,7 +14,7 @@ import structlog
 from nanoclaw_core.errors import ContainerFailed, NanoClawError
 from nanoclaw_core.models import AgentGroup, Progress, Session, TurnEnd
 from nanoclaw_core.ports import WorkerLink
-from nanoclaw_core.supervise import Pauses, clean_up, first_of, sleep_or
+from nanoclaw_core.supervise import Pauses, both, clean_up, first_of, sleep_or
 from nanoclaw_core.workers.desk import Desk, Outage
 from nanoclaw_core.workers.exchange import Exchange
 from nanoclaw_core.workers.life import Life
@@ -239,7 +239,7 @@ class Shift:
     async def _serve(self, life: Life, place: Place) -> None:
         """Work and rest by turns; return when the worker has rested for long enough, or others need its memory."""
         while True:
-            await self._work(life)
+            await both(life.wake, partial(self._work, life))  # what is pushed meanwhile waits in the worker's socket
             self.doing, self.idle_since = "idle", self._desk.clock.monotonic()
             self._slots.rest(place)  # which may ask it to give way
             try:
@@ -247,7 +247,6 @@ class Shift:
                     return
             finally:
                 self.idle_since = None
-            await life.wake()
 
     async def _work(self, life: Life) -> None:
         """Push what waits, until all is answered and nothing waits or it is somebody else's turn."""

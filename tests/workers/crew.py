@@ -41,6 +41,7 @@ class PaperRuntime:
     def __init__(self) -> None:
         self.answers = True
         self.cannot_pause = ""
+        self.cannot_wake = ""
         self.used = 100 * 1024 * 1024
         self.measures: anyio.Event | None = None  # set: measuring takes until then
         self.specs: list[ContainerSpec] = []
@@ -79,6 +80,8 @@ class PaperRuntime:
     async def resume(self, container_id: str) -> None:
         self.done.append(f"resume {container_id}")
         self._check()
+        if self.cannot_wake:
+            raise ContainerFailed(container_id, self.cannot_wake)
 
     async def memory(self, container_id: str) -> int:
         self._check()

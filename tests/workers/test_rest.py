@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from nanoclaw_core.models import Progress, Push
+from nanoclaw_core.models import Progress
 from tests.house import House
 from tests.workers.crew import Crew, PaperLink, open_crew, until
 
@@ -34,19 +34,24 @@ async def test_a_worker_is_paused_when_it_has_rested_for_a_moment(crew: Crew) ->
     assert crew.runtime.done == ["start c1", "pause c1"]
 
 
-async def test_a_message_wakes_it_before_it_is_pushed(crew: Crew) -> None:
+async def test_a_message_wakes_it_while_it_is_being_pushed(crew: Crew) -> None:
     _, link = await paused(crew)
-    done_at_push: list[str] = []
-    push = link.push
-
-    async def noted(what: Push) -> None:
-        done_at_push.extend(crew.runtime.done)
-        await push(what)
-
-    link.push = noted  # type: ignore[method-assign,assignment]
     await crew.row("again")
     await until(lambda: len(link.pushes) == 2)
-    assert done_at_push[-1] == "resume c1"
+    await until(lambda: crew.runtime.done[-1] == "resume c1")
+
+
+async def test_one_that_cannot_be_woken_is_replaced_and_its_message_answered_by_the_next(crew: Crew) -> None:
+    await paused(crew)
+    crew.runtime.cannot_wake = "frozen for good"
+    await crew.row("again")
+    await until(lambda: crew.doors.closed)
+    await crew.house.clock.asleep()
+    await crew.house.clock.advance(1)
+    worker, link = await crew.linked(2)
+    await until(lambda: link.pushes)
+    await crew.answer(worker, *link.pushes)
+    await until(lambda: crew.doing() == ["idle"])
 
 
 async def test_a_message_does_not_wait_until_the_memory_was_measured(crew: Crew) -> None:
