@@ -120,26 +120,8 @@ class Host:
         actions = [offer.value for offer in plugins.actions().values()]
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
-        self.router = Router(
-            database=database,
-            journal=self.journal,
-            mailboxes=self.mailboxes,
-            home=settings.home,
-            clock=clock,
-            wake=self.pool.wake,
-            stop=self.pool.stop,
-            refuse=self.delivery.refuse,
-            tell=plugins.tell,
-        )
-        recovery = Recovery(
-            database=database,
-            journal=self.journal,
-            home=settings.home,
-            clock=clock,
-            wake=self.pool.wake,
-            deliver=self.delivery.wake,
-        )
-        self.mailboxes.renew = recovery.renew  # bound late: it wakes those who use the mailboxes
+        self.router = self._router()
+        self.mailboxes.renew = self._recovery().renew  # bound late: it wakes those who use the mailboxes
         self._image = WorkerImage.of(settings, runtime)
         self._image_state, self._image_tag = "not asked yet", ""
         self.retention = Retention(
@@ -166,6 +148,29 @@ class Host:
             tell=self.plugins.tell,
             note_tool=self.diary.note_tool,
             hide=mask.add_passing,
+        )
+
+    def _router(self) -> Router:
+        return Router(
+            database=self.database,
+            journal=self.journal,
+            mailboxes=self.mailboxes,
+            home=self.settings.home,
+            clock=self.clock,
+            wake=self.pool.wake,
+            stop=self.pool.stop,
+            refuse=self.delivery.refuse,
+            tell=self.plugins.tell,
+        )
+
+    def _recovery(self) -> Recovery:
+        return Recovery(
+            database=self.database,
+            journal=self.journal,
+            home=self.settings.home,
+            clock=self.clock,
+            wake=self.pool.wake,
+            deliver=self.delivery.wake,
         )
 
     async def make_channels(self) -> None:

@@ -21,6 +21,7 @@ from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import BUILTINS, Host, open_host
 from nanoclaw_core.mailbox import Mailbox
 from nanoclaw_core.ports import Action, Runtime
+from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL
 from nanoclaw_core.settings import load
 from nanoclaw_core.store import sessions
 
@@ -86,8 +87,18 @@ async def living_host(
                 await tasks.start(host.run)
                 _, chat = await host.terminal_chat(None)
                 with host.terminal.attach(chat) as viewer:
-                    yield Person(host=host, chat=chat, viewer=viewer)
-                tasks.cancel_scope.cancel()
+                    try:
+                        yield Person(host=host, chat=chat, viewer=viewer)
+                    finally:
+                        tasks.cancel_scope.cancel()
+                installation = host.pool._desk.terms.installation
+        remove_containers(installation)  # a host leaves those at work, and those that have something in the background
+
+
+def remove_containers(installation: str) -> None:
+    """End what a host of a test has left to a next one, which will not come."""
+    if names := docker("ps", "-aq", "--filter", f"label={INSTALLATION_LABEL}={installation}").split():
+        docker("rm", "-f", *names)
 
 
 def docker(*arguments: str) -> str:
