@@ -33,7 +33,7 @@ def run(settings: Settings, log_file: Path | None) -> int:
     logs.configure(settings.log_level, log_file, mask)
     os.umask(0o077)  # what the host writes is for its owner alone; what workers read is given to them by name
     _take_files()
-    _keep_memory_together()
+    keep_memory_together()
     return anyio.run(_serve, settings, mask)
 
 
@@ -46,7 +46,7 @@ def _take_files() -> None:
         log.debug("host.file_limit_stays", limit=soft)
 
 
-def _keep_memory_together() -> None:
+def keep_memory_together() -> None:
     """Let all threads allocate from one heap.
 
     glibc gives them up to eight per core, and what the mailboxes' threads free in each stays there: after 2,000 turns, a fifth

@@ -104,7 +104,7 @@ import ctypes, sys, threading
 from nanoclaw_core.cli import serve
 
 if sys.argv[2:]:
-    serve._keep_memory_together()
+    serve.keep_memory_together()
 all_are_there = threading.Barrier(9)
 def hold():
     held = bytearray(50_000)

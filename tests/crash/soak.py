@@ -27,6 +27,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
+from nanoclaw_core.cli.serve import keep_memory_together
 from nanoclaw_core.host import Host
 from nanoclaw_core.mailbox import Mailbox, box
 from tests.spine.spine import Containers, Spine, open_files
@@ -168,6 +169,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=4000, metavar="N", help="how long (default: 4000 turns)")
     turns = parser.parse_args().turns
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    keep_memory_together()  # as `nanoclaw serve` does
     samples = anyio.run(_collect, turns)
     table = Table()
     for field in fields(Sample):
