@@ -54,7 +54,9 @@ class Mask:
         return _IN_URL.sub(rf"\1{HIDDEN}@", _BEARER.sub(rf"\1{HIDDEN}", text))
 
     def _learn(self) -> None:
-        known = {form for secret in chain(self._lasting, self._passing) for form in _forms(secret.strip())}
+        secrets = [secret.strip() for secret in chain(self._lasting, self._passing)]
+        lines = [line.strip() for secret in secrets for line in secret.splitlines()]  # whoever shows one may show them singly
+        known = {form for text in (*secrets, *lines) for form in _forms(text)}
         longest_first = sorted(known, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if known else None
 
