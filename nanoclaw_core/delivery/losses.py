@@ -44,13 +44,33 @@ class Loss:
 
 async def tell_owner(database: Database, mailboxes: Mailboxes, channels: Mapping[str, Channel], loss: Loss, now: float) -> str:
     """Queue the news for the owner, once a day for each chat and reason; return the session whose mailbox holds it."""
-    found, text = await database.write(partial(_news, channels=channels, loss=loss, now=now))
-    session, chat = found
-    mailbox = await mailboxes.open(session)
-    to = Address(channel=chat.channel, account=chat.account, chat=chat.chat)
+    text = await database.read(partial(_words, loss=loss))
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
     key = hashlib.sha256(f"{loss.session_id} {loss.row.to} {text} {day}".encode()).hexdigest()
-    await mailbox.add_outbound(f"loss-{key}", NewOutbound(to=to, text=text, kind=OutboundKind.NOTICE))
+    return await queue_news(database, mailboxes, channels, about=loss.row.to, text=text, key=f"loss-{key}", now=now)
+
+
+async def queue_news(
+    database: Database,
+    mailboxes: Mailboxes,
+    channels: Mapping[str, Channel],
+    *,
+    about: Address,
+    text: str,
+    key: str,
+    now: float,
+) -> str:
+    """Queue words for the owner, once for each `key`, away from what they are `about`; return the session that has them."""
+
+    def find(connection: Connection) -> tuple[Session, MessagingGroup]:
+        found = owners_chat(connection, channels, about, now)
+        sessions.mark_attention(connection, found[0].id)  # before its mailbox is touched
+        return found
+
+    session, chat = await database.write(find)
+    mailbox = await mailboxes.open(session)
+    to = Address(channel=chat.channel, account=chat.account, chat=chat.chat)
+    await mailbox.add_outbound(key, NewOutbound(to=to, text=text, kind=OutboundKind.NOTICE))
     return session.id
 
 
@@ -77,15 +97,10 @@ def owners_chat(
     return ensure(thread=None, now=now), chosen
 
 
-def _news(
-    connection: Connection, channels: Mapping[str, Channel], loss: Loss, now: float
-) -> tuple[tuple[Session, MessagingGroup], str]:
-    """Where the owner is told, and what; the session is marked before its mailbox is touched."""
+def _words(connection: Connection, loss: Loss) -> str:
     to = loss.row.to
     session = sessions.session(connection, loss.session_id)
     agent = agents.agent_group(connection, session.agent_group_id)
     chat = chats.find_messaging_group(connection, to.channel, to.account, to.chat)
     name = f"“{chat.name}” ({to.channel})" if chat and chat.name else f"{to.chat} ({to.channel})"
-    found = owners_chat(connection, channels, to, now)
-    sessions.mark_attention(connection, found[0].id)
-    return found, _OWNER.format(agent=agent.name, chat=name, reason=loss.reason.rstrip("."))
+    return _OWNER.format(agent=agent.name, chat=name, reason=loss.reason.rstrip("."))

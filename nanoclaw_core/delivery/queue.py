@@ -20,7 +20,7 @@ import structlog
 from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
-from nanoclaw_core.delivery.losses import DOUBT, Loss, tell_owner
+from nanoclaw_core.delivery.losses import DOUBT, Loss, queue_news, tell_owner
 from nanoclaw_core.delivery.split import split
 from nanoclaw_core.errors import DeliveryError, OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
@@ -130,6 +130,11 @@ class Delivery:
             message = OutboundMessage(to=to, text=text, key=uuid4().hex)
             with anyio.move_on_after(SEND_TIMEOUT / 10):
                 await survive("notice", channel.send(message))
+
+    async def tell_owner(self, about: Address, text: str, key: str) -> None:
+        """Say something to the owner, once for each `key`, away from the channel that it is about, as surely as an answer."""
+        queue = partial(queue_news, self._database, self._mailboxes, self._channels)
+        self.wake(await queue(about=about, text=text, key=key, now=self._clock.time()))
 
     async def refuse(self, to: Address, message_id: str, text: str) -> None:
         """Say why the message `message_id` is not answered, as `say` does, and that nothing more will come."""
