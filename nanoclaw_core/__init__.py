@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nanoclaw_core.errors import (
         ActionRefused,
         ContainerFailed,
+        CredentialRefused,
         ImageBuildFailed,
         MessageTooLong,
         ModelUnavailable,
@@ -78,8 +79,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "errors": "ActionRefused ContainerFailed ImageBuildFailed MessageTooLong ModelUnavailable NanoClawError OutcomeUnknown "
-    "Refused RuntimeUnavailable TryLater",
+    "errors": "ActionRefused ContainerFailed CredentialRefused ImageBuildFailed MessageTooLong ModelUnavailable NanoClawError "
+    "OutcomeUnknown Refused RuntimeUnavailable TryLater",
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities ContainerSpec ContainerState Event InboundMessage LengthUnit "
     "Limits Manifest ModelRequest Mount OutboundMessage PluginState PluginStatus Progress Quote Receipt "
@@ -112,6 +113,7 @@ __all__ = [
     "ContainerFailed",
     "ContainerSpec",
     "ContainerState",
+    "CredentialRefused",
     "Event",
     "HttpUpstream",
     "ImageBuildFailed",
