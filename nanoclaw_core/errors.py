@@ -25,9 +25,11 @@
     ├── ModelUnavailable        the provider cannot be asked at all
     ├── ActionRefused           tell the agent why
     ├── ProtocolViolation       close the link of that worker
+    ├── ChannelRevoked          set the channel up again
     └── DeliveryError           raised by channels
         ├── TryLater            send again after a pause
         ├── Refused             never send this again, tell the people concerned
+        ├── ChatMoved           send it to the chat's new id
         └── OutcomeUnknown      it may have been sent: ask before repeating
 
 Each class knows the exit code of the command line (`exit_code`) and composes its own message, which always ends with what
@@ -307,6 +309,19 @@ class ProtocolViolation(NanoClawError):
     """A worker sent what `container/PROTOCOL.md` does not allow."""
 
 
+class ChannelRevoked(NanoClawError):
+    """The platform takes the channel's credential no more, so trying again cannot help.
+
+    >>> print(ChannelRevoked("telegram", "the bot's token was revoked"))
+    The channel telegram is off: the bot's token was revoked. Set it up again: `nanoclaw channel setup telegram`.
+    """
+
+    exit_code = 3
+
+    def __init__(self, channel: str, reason: str) -> None:
+        super().__init__(f"The channel {channel} is off: {reason}. Set it up again: `nanoclaw channel setup {channel}`.")
+
+
 class DeliveryError(NanoClawError):
     """The root of what `Channel.send` may raise."""
 
@@ -324,6 +339,14 @@ class TryLater(DeliveryError):
 
 class Refused(DeliveryError):
     """Not sent, and trying again cannot help (blocked, chat gone, content rejected)."""
+
+
+class ChatMoved(DeliveryError):
+    """Not sent: the platform calls the chat `chat` now, for good."""
+
+    def __init__(self, chat: str) -> None:
+        super().__init__(f"the chat is called {chat} now")
+        self.chat = chat
 
 
 class OutcomeUnknown(DeliveryError):

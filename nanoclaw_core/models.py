@@ -64,12 +64,48 @@ class Quote:
     text: str = ""
 
 
+class InboundKind(StrEnum):
+    """What a person did."""
+
+    MESSAGE = "message"  # wrote, or sent a file
+    EDIT = "edit"  # gave the message `InboundMessage.about` another text
+    REACTION = "reaction"  # put the emoji `InboundMessage.text` under the message `about`; '' takes it away
+    ANSWER = "answer"  # pressed the button `Choice.id` (in `text`) under the question `Question.id` (in `about`)
+
+
+class FileKind(StrEnum):
+    """What the platform shows a file as."""
+
+    PHOTO = "photo"
+    VIDEO = "video"
+    VOICE = "voice"
+    AUDIO = "audio"
+    STICKER = "sticker"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundFile:
+    """A file that came with a message, and has not been fetched yet.
+
+    `name` is as the sender chose it and may be anything; it may be empty. `reference` is what the channel's own `fetch` finds
+    the file by, also after a restart. `size` is in bytes, where the platform says so.
+    """
+
+    name: str
+    reference: str
+    kind: FileKind = FileKind.FILE
+    media_type: str = ""
+    size: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
     """One message as a channel received it.
 
-    `message_id` is the platform's, unique within the chat: a repeated one is the same message. `is_group` and `is_mention`
-    come from the platform, never from the text or the shape of an id.
+    `message_id` is the platform's, unique within the chat: a repeated one is the same message. An edit and a reaction have one
+    of their own, too, made of whatever tells them apart from the next (a time, a count). `is_group` and `is_mention` come from
+    the platform, never from the text or the shape of an id; a reply to the bot is a mention.
     """
 
     address: Address
@@ -81,26 +117,60 @@ class InboundMessage:
     is_mention: bool = False
     chat_name: str = ""
     reply_to: Quote | None = None
+    kind: InboundKind = InboundKind.MESSAGE
+    about: str | None = None
+    files: tuple[InboundFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundFile:
+    """A file to be sent: `path` is the host's own copy, `name` a bare file name, `size` in bytes."""
+
+    name: str
+    path: Path
+    size: int
+    media_type: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundMessage:
     """One part of an answer, short enough for its channel.
 
-    `key` is the same for every try of the same part: a channel whose platform knows idempotency keys passes it on.
+    `key` is the same for every try of the same part: a channel whose platform knows idempotency keys passes it on. `text` is
+    Markdown; it is empty where `files` go alone. `replaces` is the preview that a `StreamingChannel` showed of this answer:
+    this part takes its place. There are files only where `Capabilities.max_file_size` allows each of them.
     """
 
     to: Address
     text: str
     key: str
     reply_to: str | None = None
+    files: tuple[OutboundFile, ...] = ()
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A button: `id` is at most 4 characters of ASCII, `label` what people read."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked with buttons. `id` is at most 40 characters of ASCII."""
+
+    id: str
+    choices: tuple[Choice, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The platform took a message and calls it `message_id`."""
+    """The platform took a message and calls it `message_id`; `others` are those of the rest, where it made several of it."""
 
     message_id: str
+    others: tuple[str, ...] = ()
 
 
 class LengthUnit(StrEnum):
@@ -111,12 +181,22 @@ class LengthUnit(StrEnum):
     BYTES = "bytes"
 
 
+class Missed(StrEnum):
+    """What becomes of a message that was sent while no host ran, or that the host had not stored when it died."""
+
+    REDELIVERED = "redelivered"  # the platform keeps it until it is confirmed
+    BACKFILLED = "backfilled"  # the channel asks for what it missed
+    LOST = "lost"  # documented so by the channel
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a platform can do, so that the core can split, format and fall back.
 
     `idempotent_send` means that sending twice with the same `OutboundMessage.key` shows one message. `patient` means that
-    people come back to this channel, so that what waits for them never expires.
+    people come back to this channel, so that what waits for them never expires. `max_file_size` is in bytes; with 0 the
+    channel cannot send files. `max_caption` is the longest text, in `length_unit`, that can go with a file, and
+    `files_at_once` how many files can go together. What else a channel can do shows in the Protocols it has (`ports`).
     """
 
     max_length: int = 4000
@@ -124,6 +204,10 @@ class Capabilities:
     threads: bool = False
     idempotent_send: bool = False
     patient: bool = False
+    missed: Missed = Missed.LOST
+    max_file_size: int = 0
+    max_caption: int = 0
+    files_at_once: int = 1
 
 
 class EngageMode(StrEnum):
@@ -193,8 +277,21 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile:
+    """A file of a row: where it lies below the session's inbox, or else why it is not there."""
+
+    name: str
+    kind: FileKind
+    path: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A message that waits for the agent or was heard by it, in the order of `seq`."""
+    """A message that waits for the agent or was heard by it, in the order of `seq`.
+
+    `about` is the platform's id of the message that was edited or reacted to, and `reply_to` tells which one that is.
+    """
 
     seq: int
     id: str
@@ -206,6 +303,9 @@ class Row:
     sent_at: float
     reply_to: Quote | None = None
     attachment: str | None = None  # a path below the session's inbox, when the text was too long for a prompt
+    kind: InboundKind = InboundKind.MESSAGE
+    about: str | None = None
+    files: tuple[KeptFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,10 +384,13 @@ class OutboundKind(StrEnum):
     """What an outbound row is: words, or the sign that everything before it answers `OutboundRow.settles`.
 
     A notice is words of NanoClaw itself about its own deliveries: seeing it twice harms nobody, and nobody is told of its loss.
+    An edit gives the message `OutboundRow.about` the text, a reaction puts the emoji `text` under it.
     """
 
     MESSAGE = "message"
     NOTICE = "notice"
+    EDIT = "edit"
+    REACTION = "reaction"
     SETTLED = "settled"
 
 
@@ -296,7 +399,9 @@ class OutboundRow:
     """Something that waits for delivery, in the order of `seq`.
 
     A `SETTLED` row names in `settles` the platform message ids whose turn ended, and carries `outcome` ('answered', or the
-    failure in one word), so that a channel can show that nothing more will come.
+    failure in one word), so that a channel can show that nothing more will come. The paths of `files` are
+    relative to the session's folder.
+    With `choices`, the labels of buttons, the text is a question. `replaces` is the preview that was shown of it.
     """
 
     seq: int
@@ -304,6 +409,10 @@ class OutboundRow:
     text: str = ""
     kind: OutboundKind = OutboundKind.MESSAGE
     reply_to: str | None = None
+    about: str | None = None
+    files: tuple[OutboundFile, ...] = ()
+    choices: tuple[str, ...] = ()
+    replaces: str | None = None
     settles: tuple[str, ...] = ()
     outcome: str = ""
     queued_at: float | None = None  # None: it was queued before this was noted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from anyio import to_thread
 
@@ -58,15 +57,18 @@ def choose_model(settings: Settings, plugins: Plugins) -> Model:
 
 
 async def make_channels(
-    settings: Settings, plugins: Plugins, clock: Clock, wake: Callable[[str, str], None]
+    settings: Settings,
+    plugins: Plugins,
+    clock: Clock,
+    context_of: Callable[[str, Mapping[str, str]], ChannelContext],
 ) -> tuple[dict[str, Channel], dict[str, Health]]:
-    """Every channel that has what it requires, and how all of them are; `wake` gets a channel's name and a chat."""
+    """Every channel that has what it requires, and how all of them are; `context_of` gets a channel's name and settings."""
     channels: dict[str, Channel] = {}
     healths: dict[str, Health] = {}
     off = await to_thread.run_sync(switched_off, settings.home)
     for name, offer in plugins.channels().items():
         health = healths[name] = Health(name=name)
-        context = ChannelContext(settings=values(offer.value.manifest, settings), wake=partial(wake, name))
+        context = context_of(name, values(offer.value.manifest, settings))
         reason = idle_reason(name, offer.value.manifest, settings, off) or await _make(offer.value, context, channels)
         if reason:
             health.become(State.ENDED, clock.time(), reason)

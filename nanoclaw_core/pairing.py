@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -23,7 +24,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from nanoclaw_core.journal import cleaned, is_wired, store_cursor
-from nanoclaw_core.models import Address, EngageMode, Event, InboundMessage
+from nanoclaw_core.models import Address, EngageMode, Event, InboundKind, InboundMessage
 from nanoclaw_core.ports import Clock
 from nanoclaw_core.store import agents, chats, people
 from nanoclaw_core.store.database import Connection, Database
@@ -43,6 +44,7 @@ _BETWEEN: Final = re.compile(r"[\s\-\u2010-\u2015\u2212_`'\"]")
 _CODE: Final = re.compile(rf"(?=.*[2-9])(?=.*[A-Z])[{_ALPHABET}]{{{_LENGTH}}}")
 #: Also what was mistyped is meant as one, and answered.
 _ATTEMPT: Final = re.compile(rf"(?=.*[0-9])(?=.*[A-Z])[0-9A-Z]{{{_LENGTH - 2},{_LENGTH + 2}}}")
+_WRITTEN: Final = (InboundKind.MESSAGE, InboundKind.EDIT)
 _ANSWERS_IN_A_CHAT: Final = 3
 _CHATS_ANSWERED: Final = 1000
 _ANSWERS_WAITING: Final = 64
@@ -59,8 +61,8 @@ _WRONG = "This is not the pairing code, or not any more."
 _GROUP = "A pairing code is not for a group: send it to me in a private chat."
 _GROUP_SEEN = f"{_GROUP} This one is void now, because everybody here has seen it. {_AGAIN}"
 _NEWS = {
-    PairingEnd.GUESSED: "⚠️ The pairing code of the channel {channel} is void: {guesses} wrong ones were tried. " + _AGAIN,
-    PairingEnd.SEEN: "⚠️ The pairing code of the channel {channel} is void: it was sent in a group. " + _AGAIN,
+    PairingEnd.GUESSED: "The pairing code that {channel} got at {time} is void: {guesses} wrong ones were tried. " + _AGAIN,
+    PairingEnd.SEEN: "The pairing code that {channel} got at {time} is void: it was sent in a group. " + _AGAIN,
 }
 
 
@@ -103,7 +105,7 @@ class _Verdict:
 
 
 class Pairings:
-    """The codes of a host's channels. `say` answers in a chat; `tell_owner` gets what it is about, the text, and a key.
+    """The codes of a host's channels. `say` answers in a chat; `tell_owner` gets the text, and what it is about.
 
     What is known of them is kept in memory, too, so that a flood of messages that are no code costs nothing.
     """
@@ -113,7 +115,7 @@ class Pairings:
         database: Database,
         clock: Clock,
         say: Callable[[Address, str], Awaitable[None]],
-        tell_owner: Callable[[Address, str, str], Awaitable[None]],
+        tell_owner: Callable[[str, Address], Awaitable[None]],
         tell: Callable[[Event], None],
     ) -> None:
         self._database = database
@@ -153,7 +155,9 @@ class Pairings:
         A wrong guess is only counted, and a message like any other.
         """
         address, pairing = message.address, self._known.get(message.address.channel)
-        if pairing is None or message.sender.is_own or not message.sender.handle or (code := code_in(message.text)) is None:
+        if pairing is None or message.kind not in _WRITTEN or (code := code_in(message.text)) is None:
+            return False
+        if message.sender.is_own or not message.sender.handle:
             return False
         hashed, now = _hash(address.channel, code), self._clock.time()
         if not hmac.compare_digest(hashed, pairing.code_hash) and not pairing.is_open(now):
@@ -174,8 +178,9 @@ class Pairings:
         if after.end is PairingEnd.PAIRED:
             self._tell(Event(name="channel.paired", at=self._clock.time(), data={"channel": after.channel}))
         elif after.end is not None:
-            news = _NEWS[after.end].format(channel=after.channel, guesses=after.guesses)
-            self._speak(partial(self._tell_owner, address, news, f"pairing-{after.code_hash}"))
+            made = time.strftime("%H:%M UTC", time.gmtime(after.expires_at - GOOD_FOR))
+            news = _NEWS[after.end].format(channel=after.channel, time=made, guesses=after.guesses)
+            self._speak(partial(self._tell_owner, news, address))
 
     def _may_answer(self, address: Address) -> bool:
         chat = replace(address, thread=None)

@@ -23,6 +23,7 @@ from nanoclaw_core.models import (
     ContainerSpec,
     ContainerState,
     EarlierCall,
+    InboundFile,
     InboundMessage,
     Manifest,
     ModelRequest,
@@ -30,6 +31,7 @@ from nanoclaw_core.models import (
     PluginStatus,
     Progress,
     Push,
+    Question,
     Receipt,
     Row,
     SetupField,
@@ -49,6 +51,8 @@ class Receive(Protocol):
         """Store `message`, and with it `cursor`, the place in the platform's stream; return when both survive a power cut.
 
         Returns False for a message id that is known already. A channel confirms a message to its platform only afterwards.
+
+        A question's answer that is not the first returns False as well, whatever its `message_id`.
 
         Raises:
             MessageTooLong: nothing was stored; tell the sender.
@@ -74,13 +78,17 @@ class Channel(Protocol):
 
         Whatever is raised ends this attempt: the supervisor logs it, waits a growing pause and calls `run` again. Clean-up
         belongs into a shielded scope with a deadline.
+
+        Raises:
+            ChannelRevoked: the platform takes the credential no more: the channel stays off, and the owner is told.
         """
 
     async def send(self, message: OutboundMessage) -> Receipt:
-        """Send one part and return when the platform has taken it.
+        """Send one part and return when the platform has taken it. May be called before `run`, and while it pauses.
 
         Raises:
             TryLater: not sent, try again. Refused: not sent, do not try again. OutcomeUnknown: perhaps sent.
+            ChatMoved: not sent; the chat has another id now.
         """
 
 
@@ -104,16 +112,80 @@ class SettlingChannel(Protocol):
         """
 
 
+@runtime_checkable
+class FetchingChannel(Protocol):
+    """A channel whose messages can come with files."""
+
+    def fetch(self, file: InboundFile) -> AsyncIterator[bytes]:
+        """The content of a file of a message that was received, as it comes, also after a restart.
+
+        Raises:
+            TryLater: not now. Refused: it is gone, or too large for this channel; the reason is told to the agent.
+        """
+
+
+@runtime_checkable
+class EditingChannel(Protocol):
+    """A channel that can change what it sent."""
+
+    async def edit(self, to: Address, message_id: str, text: str) -> None:
+        """Give the message another text, at most `Capabilities.max_length` long. Raises what `send` raises."""
+
+
+@runtime_checkable
+class ReactingChannel(Protocol):
+    """A channel that can put an emoji under a message."""
+
+    async def react(self, to: Address, message_id: str, emoji: str) -> None:
+        """React with `emoji`, instead of what it reacted with before; '' takes that away. Raises what `send` raises."""
+
+
+@runtime_checkable
+class AskingChannel(Protocol):
+    """A channel that can put buttons under a message. Pressing one is an `InboundKind.ANSWER`."""
+
+    async def ask(self, message: OutboundMessage, question: Question) -> Receipt:
+        """Send `message` with a button for each choice. Raises what `send` raises."""
+
+    async def answered(self, to: Address, message_id: str, text: str) -> None:
+        """Take the buttons away and show that the question was answered with `text`. Raises what `send` raises."""
+
+
+@runtime_checkable
+class StreamingChannel(Protocol):
+    """A channel that can show an answer while it is being written."""
+
+    async def draft(self, to: Address, text: str, key: str, message_id: str | None = None) -> str | None:
+        """Show `text`, the beginning of an answer, in place of what the call before with this `key` showed.
+
+        `text` is at most `Capabilities.max_length` long. `message_id` is what that call returned. Returns the id of the message
+        that the finished answer shall replace (`OutboundMessage.replaces`), or None where the preview goes by itself. Called
+        at every change: the channel leaves out what the platform has no time for, and never waits. Failures are ignored.
+        """
+
+
+async def _no_cursor() -> str | None:
+    return None
+
+
+async def _unmoved(old: str, new: str) -> None:
+    """What a context does that knows no chats."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelContext:
     """What a channel factory gets.
 
     `settings` maps the variables of its manifest to their values. `wake(chat)` says that a chat can be reached again, so that
-    what waits for it is tried at once instead of after its pause.
+    what waits for it is tried at once instead of after its pause. `cursor()` is the one that was stored last. `moved(old, new)`
+    says that a chat has another id now; it returns when that is stored. `clock` is the host's.
     """
 
     settings: Mapping[str, str]
     wake: Callable[[str], None]
+    cursor: Callable[[], Awaitable[str | None]] = _no_cursor
+    moved: Callable[[str, str], Awaitable[None]] = _unmoved
+    clock: Clock | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,12 +33,13 @@ def stored(home: Path) -> dict[str, str]:
     Raises:
         HomeUnusable: one of them cannot be read.
     """
-    return {path.name: _read(path) for path in _files(home)}
+    found = {path.name: _read(path) for path in _files(home)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def set_times(home: Path) -> dict[str, float]:
     """When each secret was set, in seconds since the epoch."""
-    return {path.name: path.stat().st_mtime for path in _files(home)}
+    return {path.name: path.stat().st_mtime for path in _files(home) if path.exists()}
 
 
 def put(home: Path, name: str, value: str) -> list[Path]:
@@ -71,8 +72,8 @@ def remove(home: Path, name: str) -> None:
 
 
 def exposed(home: Path) -> list[Path]:
-    """What of the store other users have rights on: the folder, or files in it."""
-    paths = [path for path in (home / FOLDER, *_files(home)) if path.exists()]
+    """What of the store other users have rights on: the folder, or files in it. Where a link leads to is not ours to judge."""
+    paths = [path for path in (home / FOLDER, *_files(home)) if path.exists() and not path.is_symlink()]
     return [path for path in paths if path.stat().st_mode & _OTHERS]
 
 
@@ -133,11 +134,14 @@ def _files(home: Path) -> list[Path]:
         raise _unusable(home / FOLDER, error) from error
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> str | None:
+    """The secret; None where it was removed in this moment."""
     try:
-        if not path.is_file():  # reading a pipe would wait for ever
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
             raise HomeUnusable(path.parent.parent, f"{FOLDER}/{path.name} is no file; remove it")
         return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(path, error) from error
 

@@ -12,7 +12,7 @@ import pytest
 from anyio import to_thread
 from sqlalchemy import select
 
-from nanoclaw_core.models import Address, EngageMode, Event, InboundMessage, Sender
+from nanoclaw_core.models import Address, EngageMode, Event, InboundKind, InboundMessage, Sender
 from nanoclaw_core.pairing import GOOD_FOR, MOST_GUESSES, Pairings, begin_pairing, code_in, new_code
 from nanoclaw_core.store import chats, people
 from nanoclaw_core.store.tables import cursors, roles, strangers
@@ -43,7 +43,7 @@ class Desk:
     async def _say(self, to: Address, text: str) -> None:
         self.said.append((to.chat, text))
 
-    async def _tell_owner(self, about: Address, text: str, key: str) -> None:
+    async def _tell_owner(self, text: str, about: Address) -> None:
         self.news.append(text)
 
     async def hears(self, message: InboundMessage, cursor: str | None = None) -> bool:
@@ -186,6 +186,14 @@ async def test_a_new_code_ends_the_one_before_it(desk: Desk) -> None:
     assert await desk.hears(message(second))
 
 
+async def test_a_message_that_is_edited_into_the_code_is_the_code_and_a_reaction_is_not(desk: Desk) -> None:
+    code = await desk.pairings.begin("telegram")
+    reaction = replace(message(code, id_="2"), kind=InboundKind.REACTION, about="1")
+    assert not await desk.hears(reaction)
+    assert await desk.hears(replace(reaction, kind=InboundKind.EDIT))
+    assert await desk.owners() == ["telegram:ada"]
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +247,7 @@ async def test_ten_wrong_guesses_over_all_chats_end_the_code_and_the_owner_is_to
     assert desk.said[-1][1].startswith("This code is void: there were too many wrong ones.")
     (news,) = desk.news
     assert news == (
-        "⚠️ The pairing code of the channel telegram is void: 10 wrong ones were tried. "
+        "The pairing code that telegram got at 08:00 UTC is void: 10 wrong ones were tried. "
         "`nanoclaw channel pair telegram` makes another code."
     )
 

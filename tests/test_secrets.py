@@ -98,6 +98,19 @@ def test_rights_of_others_are_taken_with_the_next_change_and_said(nanoclaw_home:
     assert secrets.exposed(nanoclaw_home) == []
 
 
+def test_a_secret_may_be_a_link_to_where_others_keep_it_and_its_rights_are_theirs(nanoclaw_home: Path, tmp_path: Path) -> None:
+    """As containers are given them; the folder there may not even be writable."""
+    secrets.put(nanoclaw_home, "A", "x")
+    (tmp_path / "given").write_text("hush-hush")
+    (tmp_path / "given").chmod(0o444)
+    (nanoclaw_home / "secrets" / "B").symlink_to(tmp_path / "given")
+    (nanoclaw_home / "secrets" / "C").symlink_to(tmp_path / "nowhere")
+    assert secrets.stored(nanoclaw_home) == {"A": "x", "B": "hush-hush"}
+    assert secrets.set_times(nanoclaw_home).keys() == {"A", "B"}
+    assert secrets.mend(nanoclaw_home) == []
+    assert mode(tmp_path / "given") == 0o444
+
+
 def test_what_is_no_file_is_an_error_and_is_not_waited_for(nanoclaw_home: Path) -> None:
     (nanoclaw_home / "secrets").mkdir(mode=0o700)
     os.mkfifo(nanoclaw_home / "secrets" / "A")

@@ -227,10 +227,17 @@ def pair(settings: Settings, name: str) -> None:
     manifest = offers[name].value.manifest
     if not manifest.pairs:
         raise ChannelNotReady(f"{name} needs no pairing: whoever can use it is the owner.")
-    if reason := idle_reason(name, manifest, settings, switched_off(settings.home)):
+    reason = idle_reason(name, manifest, settings, switched_off(settings.home))
+    if reason and not _is_had(status_of_host(settings), name):
         raise ChannelNotReady(f"{name} is {reason}. A code can be sent to it after that.")
     print_code(settings, name)
     say_whether_it_listens(settings, name)
+
+
+def _is_had(host: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether the host has the channel, perhaps by an environment that is not ours."""
+    states = {each["name"]: each["state"] for each in host["channels"]} if host else {}
+    return states.get(name) in ("running", "starting", "waiting")
 
 
 def print_code(settings: Settings, name: str, who: str = "") -> None:
@@ -245,10 +252,9 @@ def print_code(settings: Settings, name: str, who: str = "") -> None:
 def say_whether_it_listens(settings: Settings, name: str) -> None:
     """A code is of no use while nobody listens."""
     host = status_of_host(settings)
-    states = {each["name"]: each["state"] for each in host["channels"]} if host else {}
     if host is None:
         click.echo("No host runs yet: `nanoclaw chat` starts one.", err=True)
-    elif states.get(name) not in ("running", "starting", "waiting"):
+    elif not _is_had(host, name):
         click.echo(f"The host that runs does not have {name} yet: `nanoclaw stop`, then start it again.", err=True)
 
 

@@ -26,7 +26,7 @@ from nanoclaw_core.cli.secret import read_stdin, say_mended
 from nanoclaw_core.cli.text import plain
 from nanoclaw_core.errors import CredentialRefused, ValueRefused
 from nanoclaw_core.models import Manifest, SetupField
-from nanoclaw_core.settings import Settings, write_env_file
+from nanoclaw_core.settings import Settings, read_env_file, write_env_file
 
 _TRIES = 5
 
@@ -52,8 +52,8 @@ def set_up(settings: Settings, name: str, wish: Wish) -> None:
     _introduce(found)
     given = _given(manifest, wish)
     given, who = _agreed(settings, found, given, wish)
-    _keep(settings, manifest, given)
-    is_news = switch_on(settings, found) or bool(given)
+    is_kept = _keep(settings, manifest, given)
+    is_news = switch_on(settings, found) or is_kept
     click.echo(f"{name} is set up{f': it is {who}' if who else ''}.")
     if is_news:
         offer_restart(settings, wish.restart)
@@ -107,8 +107,8 @@ def _agreed(settings: Settings, found: Found, given: dict[str, str], wish: Wish)
         try:
             return new, anyio.run(ask_platform, found.factory, _with_what_is_set(settings, manifest, new))
         except CredentialRefused as error:
-            asked = [field for field in manifest.fields if field.variable not in given]
-            if not is_terminal or not asked or number == _TRIES - 1:
+            is_askable = any(field.secret and field.variable not in given for field in manifest.fields)
+            if not is_terminal or not is_askable or number == _TRIES - 1:
                 raise CredentialRefused(f"{error} Nothing was stored.") from None
             click.echo(f"{error} Try again, or leave with ctrl-C.", err=True)
         except CheckFailed as error:
@@ -175,12 +175,14 @@ def _with_what_is_set(settings: Settings, manifest: Manifest, new: Mapping[str, 
     return together
 
 
-def _keep(settings: Settings, manifest: Manifest, new: Mapping[str, str]) -> None:
-    """Secrets go to the secret store, everything else to the home's `.env`."""
+def _keep(settings: Settings, manifest: Manifest, new: Mapping[str, str]) -> bool:
+    """Secrets go to the secret store, everything else to the home's `.env`; False where all of it was there already."""
     secret = {field.variable for field in manifest.fields if field.secret}
+    known = {**read_env_file(settings.home / ".env"), **settings.stored}
+    news = {name: value for name, value in new.items() if known.get(name) != value or (name in secret - settings.stored.keys())}
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in sorted(secret & new.keys()):
-        if settings.stored.get(name) != new[name]:
-            say_mended(secrets.put(settings.home, name, new[name]))
-    if public := {name: value for name, value in new.items() if name not in secret}:
+    for name in sorted(secret & news.keys()):
+        say_mended(secrets.put(settings.home, name, news[name]))
+    if public := {name: value for name, value in news.items() if name not in secret}:
         write_env_file(settings.home / ".env", public)
+    return bool(news)

@@ -42,35 +42,18 @@ class Loss:
         return NewOutbound(to=self.row.to, text=text, kind=OutboundKind.NOTICE)
 
 
-async def tell_owner(database: Database, mailboxes: Mailboxes, channels: Mapping[str, Channel], loss: Loss, now: float) -> str:
-    """Queue the news for the owner, once a day for each chat and reason; return the session whose mailbox holds it."""
-    text = await database.read(partial(_words, loss=loss))
-    day = time.strftime("%Y-%m-%d", time.gmtime(now))
-    key = hashlib.sha256(f"{loss.session_id} {loss.row.to} {text} {day}".encode()).hexdigest()
-    return await queue_news(database, mailboxes, channels, about=loss.row.to, text=text, key=f"loss-{key}", now=now)
-
-
-async def queue_news(
-    database: Database,
-    mailboxes: Mailboxes,
-    channels: Mapping[str, Channel],
-    *,
-    about: Address,
-    text: str,
-    key: str,
-    now: float,
+async def tell_owner(
+    database: Database, mailboxes: Mailboxes, channels: Mapping[str, Channel], news: Loss | str, failing: Address, now: float
 ) -> str:
-    """Queue words for the owner, once for each `key`, away from what they are `about`; return the session that has them."""
-
-    def find(connection: Connection) -> tuple[Session, MessagingGroup]:
-        found = owners_chat(connection, channels, about, now)
-        sessions.mark_attention(connection, found[0].id)  # before its mailbox is touched
-        return found
-
-    session, chat = await database.write(find)
+    """Queue the news for the owner, once a day, away from the channel that fails; return the session whose mailbox holds it."""
+    found, text = await database.write(partial(_news, channels=channels, news=news, failing=failing, now=now))
+    session, chat = found
     mailbox = await mailboxes.open(session)
     to = Address(channel=chat.channel, account=chat.account, chat=chat.chat)
-    await mailbox.add_outbound(key, NewOutbound(to=to, text=text, kind=OutboundKind.NOTICE))
+    day = time.strftime("%Y-%m-%d", time.gmtime(now))
+    about = news.session_id if isinstance(news, Loss) else ""
+    key = hashlib.sha256(f"{about} {failing} {text} {day}".encode()).hexdigest()
+    await mailbox.add_outbound(f"loss-{key}", NewOutbound(to=to, text=text, kind=OutboundKind.NOTICE))
     return session.id
 
 
@@ -97,7 +80,16 @@ def owners_chat(
     return ensure(thread=None, now=now), chosen
 
 
-def _words(connection: Connection, loss: Loss) -> str:
+def _news(
+    connection: Connection, channels: Mapping[str, Channel], news: Loss | str, failing: Address, now: float
+) -> tuple[tuple[Session, MessagingGroup], str]:
+    """Where the owner is told, and what; the session is marked before its mailbox is touched."""
+    found = owners_chat(connection, channels, failing, now)
+    sessions.mark_attention(connection, found[0].id)
+    return found, f"⚠️ {news}" if isinstance(news, str) else _of_loss(connection, news)
+
+
+def _of_loss(connection: Connection, loss: Loss) -> str:
     to = loss.row.to
     session = sessions.session(connection, loss.session_id)
     agent = agents.agent_group(connection, session.agent_group_id)

@@ -17,7 +17,7 @@ from anyio import CancelScope, to_thread
 from nanoclaw_core.mailbox import inbound, outbound, pruning
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxFiles, Side
 from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts
-from nanoclaw_core.models import EarlierCall, OutboundRow, Push, Row, Session, TurnEnd, Undelivered
+from nanoclaw_core.models import Address, EarlierCall, OutboundRow, Push, Row, Session, TurnEnd, Undelivered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Mailbox:
     def __init__(self, session: Session, mailboxes: Mailboxes) -> None:
         self.session_id = session.id
         self._session = session
-        self._folder = mailboxes.home / session.folder
+        self.folder = mailboxes.home / session.folder
         self._mailboxes = mailboxes
         self._files: MailboxFiles | None = None
         self._was_open = False
@@ -93,6 +93,10 @@ class Mailbox:
     async def conversation(self) -> str | None:
         """The engine's id of the conversation, from the last end of a turn."""
         return await self._run("outbound", outbound.conversation)
+
+    async def note_preview(self, to: Address, message_id: str) -> None:
+        """Note that the message `message_id` shows the beginning of the answer that `to` waits for: that will replace it."""
+        await self._run("outbound", outbound.note_preview, to, message_id)
 
     # --- actions ---
 
@@ -159,6 +163,18 @@ class Mailbox:
         """How far the parts got."""
         return await self._run("inbound", inbound.receipts, seq)
 
+    async def outbound_row(self, seq: int) -> OutboundRow | None:
+        """What was to be delivered under this number, as long as it is kept."""
+        return await self._run("outbound", outbound.outbound_row, seq)
+
+    async def number_of(self, address: Address, message_id: str) -> str | None:
+        """The number of the row that holds the message `message_id` of this chat, in whatever thread."""
+        return await self._run("inbound", inbound.number_of, address, message_id)
+
+    async def sent_as(self, address: Address, message_id: str) -> OutboundRow | None:
+        """What was sent to this chat, in whatever thread, and is called `message_id` by the platform."""
+        return await self._run("inbound", inbound.sent_as, address, message_id)
+
     async def is_idle(self) -> bool:
         """Whether every row is acknowledged and nothing is due."""
         unheard = await self._run("outbound", outbound.anything_unacknowledged)
@@ -169,7 +185,7 @@ class Mailbox:
     async def prune(self, before: float) -> int:
         """Forget what is finished and came before `before`, in short transactions; return how many rows that were."""
         count, now = 0, self._now()
-        for side, prunes in pruning.steps(self._folder / "inbox"):
+        for side, prunes in pruning.steps(self.folder / "inbox"):
             sweep = partial(pruning.all_of, prunes=prunes, before=before, now=now)
             while changed := await self._transact(side, sweep, durable=False):  # what a power cut brings back goes again
                 count += changed
@@ -206,7 +222,7 @@ class Mailbox:
     async def _transact(self, side: Side, change: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         def transact() -> T:
             if self._files is None:
-                self._files = MailboxFiles(self._folder)
+                self._files = MailboxFiles(self.folder)
                 self._was_open = True
             with self._files.transaction(side, durable=durable) as connection:
                 return change(connection)

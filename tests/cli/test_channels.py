@@ -18,13 +18,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from nanoclaw_core import secrets
 from nanoclaw_core.cli import main
+from nanoclaw_core.cli.restart import restart
 from nanoclaw_core.installed import enabled
-from nanoclaw_core.settings import read_env_file
+from nanoclaw_core.settings import Settings, read_env_file
 from nanoclaw_core.switches import switched_off
 from tests.cli.test_commands import run as run_command
 
@@ -341,6 +343,23 @@ def test_from_set_up_to_paired_while_a_host_runs(shell: Shell, tmp_path: Path) -
         assert said == "perch: You are paired: this chat is Andy's now, and Andy hears everything that you write here.\n"
         made = shell.run("wiring", "create", "--channel", "parrot", "--chat", "ada", "--mode", "pattern", "--trigger", "^nano")
         assert made.stdout.startswith("Andy now hears Ada (perch): what matches ^nano.")
+
+
+def test_a_host_that_a_service_runs_is_restarted_by_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    restarts: list[str] = []
+
+    def manager_of(settings: Settings, is_system: bool) -> SimpleNamespace:
+        return SimpleNamespace(
+            file=tmp_path if not is_system else tmp_path / "nowhere",
+            service=SimpleNamespace(name="nanoclaw"),
+            require=lambda: None,
+            is_running=lambda: True,
+            start=lambda: restarts.append("user's"),
+        )
+
+    monkeypatch.setattr("nanoclaw_core.cli.restart.manager_of", manager_of)
+    restart(Settings(home=tmp_path, variables={}))
+    assert restarts == ["user's"]
 
 
 def write_whole(path: Path, text: str) -> None:

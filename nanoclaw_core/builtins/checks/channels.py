@@ -25,6 +25,9 @@ async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
 
 def _channel(context: CheckContext, name: str, manifest: Manifest, *, is_off: bool) -> CheckResult:
     line = f"channel {name}"
+    said = next((it for it in context.host["channels"] if it["name"] == name), None) if context.host else None
+    if said and said["state"] in _RUNNING and not is_off:  # perhaps with an environment that is not this one
+        return ok(line, f"it is set up, and {said['state']}")
     if is_off:
         return ok(line, f"switched off; `nanoclaw channel enable {name}` switches it on")
     if lacking := [
@@ -35,10 +38,9 @@ def _channel(context: CheckContext, name: str, manifest: Manifest, *, is_off: bo
         return warn(line, f"it is not set up: it lacks {', '.join(lacking)}", f"`nanoclaw channel setup {name}`")
     if context.host is None:
         return ok(line, f"it is set up; `nanoclaw channel check {name}` asks the platform")
-    said = next((it for it in context.host["channels"] if it["name"] == name), None)
-    if said is None or (said["state"] == "ended" and "not set" in said["reason"]):
-        return warn(line, "the host that runs was started before it was set up", "`nanoclaw stop`, then start it again")
-    if said["state"] not in _RUNNING:
-        reason = f"it is {said['state']}: {said['reason']}"
-        return warn(line, reason, f"`nanoclaw channel check {name}` asks the platform; `nanoclaw logs --component channel`")
-    return ok(line, f"it is set up, and {said['state']}")
+    if said is None or (said["state"] == "ended" and said["reason"].startswith(("not set up", "switched off"))):
+        return warn(
+            line, "the host that runs was started before it was set up or switched on", "`nanoclaw stop`, then start it again"
+        )
+    reason = f"it is {said['state']}: {said['reason']}"
+    return warn(line, reason, f"`nanoclaw channel check {name}` asks the platform; `nanoclaw logs --component channel`")
