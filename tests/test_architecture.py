@@ -35,7 +35,7 @@ FLOORS = (
     "journal mailbox sandbox first_start",
     "backup delivery gateway history pairing retention routing workers",
     "builtins plugins",
-    "doctor offers operations",
+    "conformance doctor offers operations",
     "host testing",
     "control",
     "cli",
