@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
 from nanoclaw_core.delivery.losses import DOUBT, Loss, tell_owner
+from nanoclaw_core.delivery.previews import take_away
 from nanoclaw_core.delivery.split import split
 from nanoclaw_core.errors import DeliveryError, OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
@@ -222,6 +223,8 @@ class Delivery:
     async def _send(self, lane: _Lane, row: OutboundRow, channel: Channel) -> None:
         mailbox = lane.mailbox
         if row.kind is OutboundKind.SETTLED:
+            if row.replaces is not None:
+                await take_away(channel, row.to, row.replaces, f"{mailbox.session_id}:{row.seq}")
             if isinstance(channel, SettlingChannel):
                 await channel.settled(row.to, row.settles, row.outcome)
         elif doubt := await self._send_parts(mailbox, row, channel):
@@ -248,6 +251,8 @@ class Delivery:
                 continue
             await mailbox.sending(row.seq, number)
             part = OutboundMessage(to=row.to, text=text, key=f"{mailbox.session_id}:{row.seq}:{number}", reply_to=row.reply_to)
+            if number == 0:
+                part = replace(part, replaces=row.replaces)
             try:
                 receipt = await _sent_by(channel, part)
             except (TryLater, Refused) as reason:

@@ -39,7 +39,7 @@ async def test_a_turn_goes_down_and_its_end_comes_up(rig: Any) -> None:
         assert await link.receive_json() == {"type": "welcome", "protocol": 1}
         await rig.heard.wait_for("connected")
         await rig.heard.links[0].push(Push(uuid="u1", text="six times seven?"))
-        assert await link.receive_json() == {"type": "push", "uuid": "u1", "text": "six times seven?"}
+        assert await link.receive_json() == {"type": "push", "uuid": "u1", "text": "six times seven?", "stream": False}
         await link.send_json(END)
         assert (await rig.heard.wait_for("turn_ended")).text == "42"
         assert await link.receive_json() == {"type": "ack", "id": "w1-1"}
