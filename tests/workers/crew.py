@@ -175,6 +175,7 @@ class Crew:
     noted: list[tuple[str, str, str]]
     previews: list[tuple[Address, str, str]]
     drawing: anyio.Event | None = None  # set: showing a preview takes until then
+    cannot_draw: Exception | None = None  # raised when a preview is to be shown
     rows: int = 0
     full_disk: NanoClawError | None = None  # raised when a turn is to begin
     free_memory: int = 2**40  # bytes that the machine has left
@@ -249,6 +250,8 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         previews.append((to, text, key))
         if crew.drawing:
             await crew.drawing.wait()
+        if crew.cannot_draw:
+            raise crew.cannot_draw
         return text
 
     async def require_room() -> None:

@@ -58,13 +58,15 @@ class Desk:
         self._noted = anyio.Event()
         self._streams = False
         self._draft = ""
+        self._is_new = False
         self._drafted = anyio.Event()
         self._busy = anyio.Event()
         self._numbers = count(1)
 
     async def connected(self) -> None:
-        """Tell a host, which may know nothing of this worker, whether something goes on."""
+        """Tell a host, which may know nothing of this worker, what goes on."""
         await self._link.mention(Heartbeat(background=self._background))
+        self._want_preview()
 
     async def push(self, uuid: str, text: str, *, stream: bool) -> None:
         """Hand a push to the engine, unless it came before or a frame that waits in the spool answers it."""
@@ -121,19 +123,29 @@ class Desk:
 
     async def wrote(self, piece: str, *, anew: bool = False) -> None:
         """See `Reports`."""
-        before = "" if anew else self._draft
+        self._is_new = self._is_new or anew
+        if not piece:
+            return  # what was written before stands until then
+        before, self._is_new = "" if self._is_new else self._draft, False
         self._draft = (before + piece)[:MAX_PREVIEW]
-        if self._streams and self._open and self._draft != before:
-            self._drafted.set()
+        if self._draft != before:
+            self._want_preview()
 
     async def show(self) -> None:
-        """Send the text as far as it is written, at most four times in a second: it may come letter by letter."""
+        """Send the text as far as it is written, at most four times in a second: it may come letter by letter.
+
+        The pause comes first: an answer that is written within it needs no preview.
+        """
         while True:
             await self._drafted.wait()
+            await anyio.sleep(PREVIEW_PAUSE)
             self._drafted = anyio.Event()
             if self._draft:
                 await self._link.mention(Preview(text=self._draft))
-                await anyio.sleep(PREVIEW_PAUSE)
+
+    def _want_preview(self) -> None:
+        if self._streams and self._open and self._draft:
+            self._drafted.set()
 
     async def died(self, detail: str) -> None:
         """Tell the host that the engine is dead."""

@@ -72,6 +72,9 @@ class Puppet:
                 await self._received.receive()
                 await reports.wrote("!")
                 await reports.answered(self.pushed, text, conversation="c", usage=NO_USAGE)
+            case "hesitate":
+                await reports.wrote("Let me see.", anew=True)
+                await reports.wrote("", anew=True)
             case "hasty":
                 await reports.wrote("It is", anew=True)
                 await reports.answered([uuid], text, conversation="c", usage=NO_USAGE)
@@ -336,3 +339,21 @@ async def test_a_preview_never_comes_after_its_answer(home: Home, host: FakeHost
         await host.until(TurnEnd, 2)
         await host.say('{"type": "shutdown"}')
     assert host.of(Preview) == []
+
+
+async def test_what_was_written_stands_until_something_new_is(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "hesitate", stream=True)
+        assert (await host.until(Preview)).text == "Let me see."
+        await host.say('{"type": "shutdown"}')
+
+
+async def test_a_host_that_comes_anew_is_shown_what_is_written(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "write", stream=True)
+        await host.until(Preview)
+        await host.hang_up()
+        assert (await host.until(Preview, 2)).text == "Let me see."
+        await host.say('{"type": "shutdown"}')
