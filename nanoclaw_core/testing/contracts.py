@@ -29,6 +29,7 @@ from nanoclaw_core.ports import (
     Provider,
     Runtime,
     SettlingChannel,
+    StreamingChannel,
     TypingChannel,
 )
 from nanoclaw_core.testing.clock import FakeClock
@@ -171,6 +172,19 @@ class ChannelContract:
             await channel.send(OutboundMessage(to=address, text=text, key="long"))
             (message,) = await peer.sent(1)
         assert message.text == text
+
+    async def test_an_answer_takes_the_place_of_its_preview(self, channel: Channel, address: Address) -> None:
+        """Where there are previews (`draft`): also when the preview is gone, and when nothing comes of it."""
+        if isinstance(channel, StreamingChannel):
+            async with connected(channel, Inbox()):
+                for end in ("answered", "gone", "nothing"):
+                    shown = await channel.draft(address, "Once", f"key-{end}")
+                    shown = await channel.draft(address, "Once upon", f"key-{end}", shown)
+                    if shown is not None and end != "answered":
+                        await channel.draft(address, "", f"key-{end}", shown)
+                    if end != "nothing":
+                        answer = OutboundMessage(to=address, text="Once upon a time", key=end, replaces=shown)
+                        assert (await channel.send(answer)).message_id
 
     async def test_what_else_it_can_do_works(self, channel: Channel, address: Address) -> None:
         """`typing` and `settled` are optional; those that are there must not fail for an ordinary chat."""

@@ -133,8 +133,9 @@ class Exchange:
 
     def previewed(self, text: str) -> None:
         """The engine has written `text` of what may become the answer."""
-        if self.open and self.reply_to is not None and self._desk.streams(self.reply_to):
-            self.preview.offer(self.reply_to, text, self._answer)
+        to = self.open.address
+        if to is not None and self._desk.streams(to):
+            self.preview.offer(to, text, self._answer)
 
     @property
     def _answer(self) -> str:

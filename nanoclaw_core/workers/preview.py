@@ -55,12 +55,16 @@ class Preview:
     async def end(self) -> None:
         """Show nothing more of what was offered. When this returns, no call is under way that could undo what comes next."""
         self._latest = None
-        if self._call is not None:
-            with anyio.move_on_after(PATIENCE) as waiting:
-                await self._is_over.wait()
-            if waiting.cancelled_caught:
-                log.warning("preview.cut", agent=self._agent_group.name, seconds=PATIENCE)
-                self._call.cancel()
+        call = self._call
+        if call is not None and not await self._ends_in_time():
+            log.warning("preview.cut", agent=self._agent_group.name, seconds=PATIENCE)
+            call.cancel()
+            await self._ends_in_time()  # what it has just shown is noted still
+
+    async def _ends_in_time(self) -> bool:
+        with anyio.move_on_after(PATIENCE):
+            await self._is_over.wait()
+        return self._is_over.is_set()
 
     async def run(self) -> None:
         """Show until cancelled."""
