@@ -163,7 +163,8 @@ class StreamingChannel(Protocol):
         at every change: the channel leaves out what the platform has no time for, and never waits. `TryLater` leaves out one;
         after any other failure no more are shown of this answer.
 
-        With '' for `text`, nothing came of the answer: the message `message_id` is taken away. Raises what `send` raises.
+        With '' for `text`, nothing came of the answer: the message `message_id` is taken away, or, where the platform cannot do
+        that, loses its words. Raises what `send` raises.
 
         `send` of a message that replaces a preview which is there no more sends it as a new one.
         """

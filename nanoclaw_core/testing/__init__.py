@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
-    from nanoclaw_core.testing.contracts import ChannelContract, ChannelPeer, CheckContract
+    from nanoclaw_core.testing.contracts import ChannelContract, CheckContract, Platform, Shown, Trouble
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
     "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
-    "contracts": "ChannelContract ChannelPeer CheckContract",
+    "contracts": "ChannelContract CheckContract Platform Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
@@ -26,14 +26,16 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 __all__ = [
     "ChannelContract",
-    "ChannelPeer",
     "CheckContract",
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
     "FakeStreamingChannel",
+    "Platform",
     "Reply",
     "ScriptedModel",
+    "Shown",
+    "Trouble",
 ]
 
 
