@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -25,10 +25,12 @@ from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
+from nanoclaw_core.loopwatch import Block, LoopWatch
 from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
+from nanoclaw_core.packages import notice
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
@@ -65,10 +67,11 @@ async def open_host(
     runtime: Runtime | None = None,
     builtins: Sequence[str] = BUILTINS,
     mask: Mask | None = None,
+    watch: LoopWatch | None = None,
 ) -> AsyncIterator[Host]:
     """Own the home and build a host that `run` sets going. Tests hand in their own clock, runtime and built-in modules.
 
-    `mask` is told every secret that the host gets to know.
+    `mask` is told every secret that the host gets to know, `watch` which plugins could hold up its loop.
 
     Raises:
         HostRunning, HomeUnusable, DatabaseTooNew, UnknownName, SettingInvalid: it cannot be built as set.
@@ -78,6 +81,7 @@ async def open_host(
         stack.enter_context(own_home(settings.home))
         trace = log_call if settings.trace_plugins else None
         plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
+        await to_thread.run_sync(_note_packages, settings, plugins, clock.time())
         mask = mask or Mask()
         mask.add(secrets_among(settings.variables, plugins.fields()))
         if runtime is None:
@@ -93,7 +97,17 @@ async def open_host(
             stack.push_async_callback(model.provider.aclose)
         await host.make_channels()
         await stack.enter_async_context(host.gateway)
+        if watch is not None:
+            watch.know(plugins.modules())
+            host.blocks = watch.found
         yield host
+
+
+def _note_packages(settings: Settings, plugins: Plugins, now: float) -> None:
+    """Record which packages the plugins consist of, where that has changed since the last start."""
+    for change in notice.notice(settings.home, now):
+        log.warning("plugins.changed_outside", change=change)
+    notice.remember(settings.home, plugins.remains())
 
 
 class Host:
@@ -113,6 +127,7 @@ class Host:
         self.settings, self.plugins, self.database, self.clock = settings, plugins, database, clock
         self.channels: dict[str, Channel] = {}
         self.healths: dict[str, Health] = {}
+        self.blocks: Collection[Block] = ()
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell)
         self.diary = Diary(self.mailboxes)
@@ -269,6 +284,7 @@ class Host:
             "channels": [asdict(health) for health in self.healths.values()],
             "agents": [{"name": each.name, "folder": each.folder, "main": each.is_main} for each in groups],
             "plugins": [asdict(status) for status in self.plugins.statuses],
+            "blocked": [asdict(block) for block in tuple(self.blocks)],
             **self.pool.status(),
         }
 

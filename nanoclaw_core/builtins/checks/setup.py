@@ -10,6 +10,8 @@ from anyio import to_thread
 from nanoclaw_core.builtins.checks.lines import fail, ok, warn
 from nanoclaw_core.errors import ModelUnavailable, NanoClawError
 from nanoclaw_core.models import PluginState
+from nanoclaw_core.packages.lockfile import wheel_path
+from nanoclaw_core.packages.notice import compare
 from nanoclaw_core.ports import CheckContext, CheckResult
 from nanoclaw_core.settings import mistakes, read
 
@@ -83,5 +85,19 @@ async def check_plugins(context: CheckContext) -> AsyncIterator[CheckResult]:
             reason = f"{plugin.name} {plugin.version}".rstrip() + f" is left out: {plugin.reason}"
             yield fail("plugins", reason, f"mend or upgrade it, or `nanoclaw plugin disable {plugin.name}`")
     enabled = [f"{plugin.name} {plugin.version}" for plugin in context.plugins if plugin.state is PluginState.ENABLED]
+    for line in await to_thread.run_sync(_plugin_set, context.home, abandon_on_cancel=True):
+        yield line
     built_in = sum(plugin.state is PluginState.BUILTIN for plugin in context.plugins)
     yield ok("plugins", f"{built_in} built-in ones work" + (f", and {', '.join(enabled)}" if enabled else ""))
+
+
+def _plugin_set(home: Path) -> list[CheckResult]:
+    """Whether the lock of the plugins' packages says what is installed, and whether the set before can be restored."""
+    seen = compare(home)
+    lines = [warn("plugin set", line, "the next start, or `nanoclaw plugin list`, records it") for line in seen.differences]
+    if unfinished := seen.lock.unfinished:
+        reason = f"a change was cut short ({unfinished.made_by}), so that the environment may be half-way"
+        return [fail("plugin set", reason, "`nanoclaw plugin rollback` restores what was there before")]
+    if lost := [it.label for each in seen.lock.previous[:1] for it in each.packages if it.sha256 and not wheel_path(home, it)]:
+        lines.append(warn("plugin set", f"wheels for `nanoclaw plugin rollback` are missing: {', '.join(lost)}"))
+    return lines or [ok("plugin set", f"{len(seen.packages)} packages, as locked")] * bool(seen.packages)
