@@ -49,7 +49,7 @@ class LoopWatch(AbstractContextManager["LoopWatch"]):
         self._is_on = False
         self._round = 1  # odd while the loop works, even while it waits
         self._since = 0.0
-        self._block: tuple[int, Block] | None = None  # of which round
+        self._noted = 0  # the round that was found last
 
     def __enter__(self) -> LoopWatch:
         self._thread.start()
@@ -87,9 +87,9 @@ class LoopWatch(AbstractContextManager["LoopWatch"]):
     def _conclude(self) -> None:
         """A long round has come to its end: say how long it was. One that let no other thread run was not seen."""
         seconds = round(time.monotonic() - self._since, 1)
-        of_round, block = self._block or (0, None)
-        if block is None or of_round != self._round:
-            block = self._note(None)
+        if self._noted != self._round:
+            self._note(self._round, None)
+        block = self.found[-1]
         block.seconds = seconds
         log.warning("loop.free_again", plugin=block.plugin, where=block.where, seconds=seconds)
 
@@ -99,7 +99,7 @@ class LoopWatch(AbstractContextManager["LoopWatch"]):
         while not self._ended.is_set():
             self._awake.wait()
             seen, pause = self._round, self._limit
-            if seen % 2 and not self._is_noted(seen):
+            if seen % 2 and seen != self._noted:
                 pause = max(0.01, self._since + self._limit - time.monotonic())
             if not self._ended.wait(pause):
                 self._look(seen)
@@ -112,21 +112,17 @@ class LoopWatch(AbstractContextManager["LoopWatch"]):
             self._awake.clear()
             if self._round != seen:  # it began just now, and has not seen that nobody looks
                 self._awake.set()
-        elif self._is_on and not self._is_noted(seen) and time.monotonic() - self._since > self._limit:
+        elif self._is_on and seen != self._noted and time.monotonic() - self._since > self._limit:
             frame = sys._current_frames().get(self._thread_of_loop)  # noqa: SLF001  # public in all but its name
             if self._round == seen:
-                self._block = (seen, self._note(frame))
+                self._note(seen, frame)
 
-    def _is_noted(self, seen: int) -> bool:
-        return self._block is not None and self._block[0] == seen
-
-    def _note(self, frame: FrameType | None) -> Block:
+    def _note(self, seen: int, frame: FrameType | None) -> None:
         plugin, where = self._blame(frame)
         seconds = round(time.monotonic() - self._since, 1)
-        block = Block(plugin=plugin, where=where, seconds=seconds, at=time.time() - seconds)
-        self.found.append(block)
+        self.found.append(Block(plugin=plugin, where=where, seconds=seconds, at=time.time() - seconds))
         log.warning("loop.blocked", plugin=plugin, where=where, seconds=seconds)
-        return block
+        self._noted = seen  # last: the other side goes by it
 
     def _blame(self, frame: FrameType | None) -> tuple[str, str]:
         """The innermost frame that is a plugin's; else the innermost that is no one's but Python's."""

@@ -18,6 +18,7 @@ import click
 from nanoclaw_core import hookspecs
 from nanoclaw_core.cli import logs
 from nanoclaw_core.cli.table import show as show_table
+from nanoclaw_core.cli.table import show_notes
 from nanoclaw_core.cli.text import one_line
 from nanoclaw_core.errors import InstallRefused
 from nanoclaw_core.home import owner
@@ -191,18 +192,14 @@ def _require_consent(manner: Manner) -> None:
 
 
 def _show(plan: Plan, noticed: Sequence[str]) -> None:
-    for line in noticed:
-        click.echo(f"Noticed: {one_line(line, 300)}.")
+    show_notes([f"Noticed: {one_line(line, 300)}." for line in noticed])
     if plan.is_empty:
         click.echo("Nothing to do: everything is as asked.")
     if plan.steps:
         show_table("Changes", ("PACKAGE", "VERSION", "LICENCE", "WHAT"), [_row(step) for step in plan.steps])
-    for name in plan.enable:
-        click.echo(f"The plugin {name} will be enabled: it then runs inside the host, with your rights.")
-    for name in plan.disable:
-        click.echo(f"The plugin {name} will be disabled.")
-    for note in plan.notes:
-        click.echo(f"{one_line(note, 300)}.")
+    enabling = [f"The plugin {name} will be enabled: it then runs inside the host, with your rights." for name in plan.enable]
+    disabling = [f"The plugin {name} will be disabled." for name in plan.disable]
+    show_notes([*enabling, *disabling, *(f"{one_line(note, 300)}." for note in plan.notes)])
 
 
 def _row(step: Step) -> tuple[str, str, str, str]:
@@ -246,10 +243,6 @@ def _plain(plan: Plan) -> dict[str, Any]:
 
 def _say_done(settings: Settings, plan: Plan) -> None:
     restart = "The host that runs goes on with what it has: `nanoclaw stop`, then start it again."
-    click.echo(
-        f"Done ({plan.made_by}). " + (restart if owner(settings.home) is not None else "The next start of the host uses it.")
-    )
-    if plan.made_by.startswith("uninstall"):
-        click.echo("Its data stays; `nanoclaw plugin list` shows what there is.")
-    if plan.steps:
-        click.echo(f"`nanoclaw plugin rollback` {'undoes' if plan.made_by != 'rollback' else 'again undoes'} it.")
+    when = restart if owner(settings.home) is not None else "The next start of the host uses it."
+    stays = "Its data stays; `nanoclaw plugin list` shows what there is. " if plan.made_by.startswith("uninstall") else ""
+    show_notes([f"Done ({plan.made_by}). {stays}{when}" + " `nanoclaw plugin rollback` undoes it." * bool(plan.steps)])

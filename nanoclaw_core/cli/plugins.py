@@ -13,6 +13,7 @@ import click
 from nanoclaw_core import installed
 from nanoclaw_core.cli import logs
 from nanoclaw_core.cli.table import show as show_table
+from nanoclaw_core.cli.table import show_notes
 from nanoclaw_core.cli.text import one_line
 from nanoclaw_core.errors import DatabaseBroken, HomeUnusable
 from nanoclaw_core.models import PluginState
@@ -44,8 +45,7 @@ def show(settings: Settings, as_json: bool) -> None:
     ]
     rows += [(one_line(it.name, 48), "–", "uninstalled", f"its data is still there: {one_line(it.words, 500)}") for it in gone]
     show_table("Plugins", ("NAME", "VERSION", "STATE", "OFFERS, OR WHY NOT"), rows)
-    for change in changes:
-        click.echo(f"Noticed: {one_line(change, 300)}.")
+    show_notes([f"Noticed: {one_line(change, 300)}." for change in changes])
 
 
 def _packages(home: Path, plugins: Plugins) -> tuple[list[str], dict[str, str]]:

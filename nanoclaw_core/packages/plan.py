@@ -68,6 +68,8 @@ def wish_for(target: str, staging: Path) -> Wish:
         InstallRefused: it means nothing.
     """
     path = Path(target)
+    if "://" in target:
+        raise InstallRefused(f"{target!r} is an address; download the wheel and give its path")
     if "/" in target or target.endswith(".whl") or target in (".", ".."):
         if path.is_dir():
             return _local(pip.build(path.resolve(), staging), "folder", path)
@@ -78,8 +80,6 @@ def wish_for(target: str, staging: Path) -> Wish:
         wish = Requirement(target)
     except InvalidRequirement as error:
         raise InstallRefused(f"{target!r} is neither a name such as nanoclaw-telegram nor a path") from error
-    if wish.url:
-        raise InstallRefused(f"{target!r} names an address; download the wheel and give its path")
     return Wish(name=canonicalize_name(wish.name), text=target)
 
 
@@ -221,7 +221,7 @@ def plan_removal(name: str, world: World, current: PluginSet, enabled: Iterable[
         UnknownName: it is not installed. InstallRefused: something else needs it.
     """
     one = distribution_named(name, world)
-    brought = {package.name for package in current.packages if package.brought and not package.plugins} & world.keys()
+    brought = {each.name for each in current.packages if each.brought and each.name in world and not world[each.name].plugins}
     stays = needs(world, world.keys() - brought - {one.name}, strict=False)
     gone = {one.name, *(brought - stays)}
     if one.name in stays:

@@ -15,7 +15,7 @@ from nanoclaw_core.store.chats import ensure_messaging_group
 from nanoclaw_core.store.database import open_database
 from tests.packages.parcels import CORE, EAR, Environment, make_wheel, parrot, release, spoil, stock
 
-# --- the whole way ----------------------------------------------------------------------------------------------------------
+# --- the whole way --------------------------------------------------------------------------------------------------------
 
 
 async def make_chats(home: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_folder_is_built_and_so_is_what_the_index_has_no_wheel_of(environment:
     assert "changed = True" in (environment.site / "nanoclaw_parrot" / "__init__.py").read_text()
 
 
-# --- going wrong half-way -----------------------------------------------------------------------------------------------------
+# --- going wrong half-way -------------------------------------------------------------------------------------------------
 
 
 def test_an_installation_that_fails_half_way_is_put_back(environment: Environment) -> None:
@@ -145,7 +145,7 @@ def test_a_change_that_was_cut_short_is_told_and_undone(environment: Environment
     assert environment.lock["unfinished"] is None
 
 
-# --- plain pip ----------------------------------------------------------------------------------------------------------------
+# --- plain pip ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_plain_pip_does_is_noticed_recorded_and_respected(environment: Environment) -> None:

@@ -85,19 +85,24 @@ async def check_plugins(context: CheckContext) -> AsyncIterator[CheckResult]:
             reason = f"{plugin.name} {plugin.version}".rstrip() + f" is left out: {plugin.reason}"
             yield fail("plugins", reason, f"mend or upgrade it, or `nanoclaw plugin disable {plugin.name}`")
     enabled = [f"{plugin.name} {plugin.version}" for plugin in context.plugins if plugin.state is PluginState.ENABLED]
-    for line in await to_thread.run_sync(_plugin_set, context.home, abandon_on_cancel=True):
-        yield line
     built_in = sum(plugin.state is PluginState.BUILTIN for plugin in context.plugins)
     yield ok("plugins", f"{built_in} built-in ones work" + (f", and {', '.join(enabled)}" if enabled else ""))
 
 
-def _plugin_set(home: Path) -> list[CheckResult]:
+async def check_packages(context: CheckContext) -> AsyncIterator[CheckResult]:
     """Whether the lock of the plugins' packages says what is installed, and whether the set before can be restored."""
+    for line in await to_thread.run_sync(_packages, context.home, abandon_on_cancel=True):
+        yield line
+
+
+def _packages(home: Path) -> list[CheckResult]:
     seen = compare(home)
-    lines = [warn("plugin set", line, "the next start, or `nanoclaw plugin list`, records it") for line in seen.differences]
     if unfinished := seen.lock.unfinished:
         reason = f"a change was cut short ({unfinished.made_by}), so that the environment may be half-way"
-        return [fail("plugin set", reason, "`nanoclaw plugin rollback` restores what was there before")]
+        return [fail("packages", reason, "`nanoclaw plugin rollback` restores what was there before")]
+    lines = [warn("packages", line, "the next start, or `nanoclaw plugin list`, records it") for line in seen.differences]
     if lost := [it.label for each in seen.lock.previous[:1] for it in each.packages if it.sha256 and not wheel_path(home, it)]:
-        lines.append(warn("plugin set", f"wheels for `nanoclaw plugin rollback` are missing: {', '.join(lost)}"))
-    return lines or [ok("plugin set", f"{len(seen.packages)} packages, as locked")] * bool(seen.packages)
+        lines.append(
+            warn("packages", f"wheels for `nanoclaw plugin rollback` are gone: {', '.join(lost)}", "nothing, if that is well")
+        )
+    return lines or [ok("packages", f"{len(seen.packages)} belong to plugins, as locked")]
