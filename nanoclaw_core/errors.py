@@ -226,7 +226,7 @@ class InstallRefused(NanoClawError):
     exit_code = 3
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"Nothing was changed: {reason}.")
+        super().__init__(f"Nothing was changed: {reason.rstrip('.')}.")
         self.reason = reason
 
 

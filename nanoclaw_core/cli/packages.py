@@ -205,16 +205,16 @@ def _show(plan: Plan, noticed: Sequence[str]) -> None:
 def _row(step: Step) -> tuple[str, str, str, str]:
     new = step.package.version if step.package else ""
     version = f"{step.old} → {new}" if step.old and new else f"{new} (new)" if new else f"{step.old} → gone"
-    what = [f"plugin {name}" + (f" {_abilities(hooks)}" if step.package else "") for name, hooks in step.hooks.items()]
+    what = [f"plugin {name}" + (f", {_abilities(hooks)}" if step.package else "") for name, hooks in step.hooks.items()]
     return step.name, version, one_line(step.licence, 40), one_line("; ".join([*what, *filter(None, [step.because])]), 300)
 
 
 def _abilities(hooks: Sequence[str]) -> str:
     """What the hooks in the source are for; one that is put together as it runs cannot be read there."""
     if not hooks:
-        return "(what it does is known once it is enabled)"
-    docs = (inspect.getdoc(getattr(hookspecs, hook, None)) or f"the unknown hook {hook}." for hook in hooks)
-    return f"({', '.join(doc.partition('.')[0].partition(',')[0].lower() for doc in docs)})"
+        return "to do what is known once it is enabled"
+    docs = (inspect.getdoc(getattr(hookspecs, hook, None)) or f"use the unknown hook {hook}." for hook in hooks)
+    return f"to {', '.join(doc.partition('.')[0].partition(',')[0].lower() for doc in docs)}"
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
@@ -245,4 +245,5 @@ def _say_done(settings: Settings, plan: Plan) -> None:
     restart = "The host that runs goes on with what it has: `nanoclaw stop`, then start it again."
     when = restart if owner(settings.home) is not None else "The next start of the host uses it."
     stays = "Its data stays; `nanoclaw plugin list` shows what there is. " if plan.made_by.startswith("uninstall") else ""
-    show_notes([f"Done ({plan.made_by}). {stays}{when}" + " `nanoclaw plugin rollback` undoes it." * bool(plan.steps)])
+    works = " `nanoclaw plugin list` shows whether it works." * bool(plan.enable)
+    show_notes([f"Done ({plan.made_by}). {stays}{when}{works}" + " `nanoclaw plugin rollback` undoes it." * bool(plan.steps)])

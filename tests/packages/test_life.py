@@ -32,7 +32,7 @@ def test_the_life_of_a_plugin(environment: Environment) -> None:
     (environment.home / ".env").write_text("PARROT_TOKEN=of-the-parrot\n")
     stock(environment)
     said = environment.nanoclaw("plugin", "install", "nanoclaw-parrot", "--yes")
-    assert "nanoclaw-parrot 1.0 (new) MIT plugin parrot (offer chat platforms)" in said
+    assert "nanoclaw-parrot 1.0 (new) MIT plugin parrot, to offer chat platforms" in said
     assert "lib-seed 1.0 (new) BSD-3-Clause for nanoclaw-parrot" in said
     assert environment.plugin("parrot")["state"] == "enabled"  # it is imported, and works
     assert environment.locked() == {"lib-seed": ("1.0", "index"), "nanoclaw-parrot": ("1.0", "index")}

@@ -105,4 +105,5 @@ def _packages(home: Path) -> list[CheckResult]:
         lines.append(
             warn("packages", f"wheels for `nanoclaw plugin rollback` are gone: {', '.join(lost)}", "nothing, if that is well")
         )
-    return lines or [ok("packages", f"{len(seen.packages)} belong to plugins, as locked")]
+    said = f"{len(seen.packages)} belong to plugins, as locked" if seen.packages else "none belong to plugins"
+    return lines or [ok("packages", said)]
