@@ -30,7 +30,7 @@ from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
-from nanoclaw_core.packages import notice
+from nanoclaw_core.packages.notice import keep_up
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
@@ -105,9 +105,8 @@ async def open_host(
 
 def _note_packages(settings: Settings, plugins: Plugins, now: float) -> None:
     """Record which packages the plugins consist of, where that has changed since the last start."""
-    for change in notice.notice(settings.home, now):
+    for change in keep_up(settings.home, plugins.remains(), now):
         log.warning("plugins.changed_outside", change=change)
-    notice.remember(settings.home, plugins.remains())
 
 
 class Host:

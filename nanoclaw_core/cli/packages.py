@@ -172,11 +172,8 @@ def _place(home: Path, manner: Manner) -> Iterator[tuple[Lock, list[str], Path]]
     with tempfile.TemporaryDirectory(prefix="nanoclaw-") as staging:
         if manner.dry_run:
             seen = compare(home)
-            yield (
-                replace(seen.lock, current=replace(seen.lock.current, packages=seen.packages)),
-                list(seen.differences),
-                Path(staging),
-            )
+            current = seen.lock.current if seen.lock.unfinished else replace(seen.lock.current, packages=seen.packages)
+            yield replace(seen.lock, current=current), list(seen.differences), Path(staging)
             return
         with alone(home):
             noticed = notice(home, time.time())

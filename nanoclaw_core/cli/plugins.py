@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from packaging.utils import canonicalize_name
 
 from nanoclaw_core import installed
 from nanoclaw_core.cli import logs
@@ -18,7 +19,9 @@ from nanoclaw_core.cli.text import one_line
 from nanoclaw_core.errors import DatabaseBroken, HomeUnusable
 from nanoclaw_core.models import PluginState
 from nanoclaw_core.packages.leftovers import Leftover, leftovers
-from nanoclaw_core.packages.notice import compare, notice, remember
+from nanoclaw_core.packages.lockfile import read_lock
+from nanoclaw_core.packages.notice import compare, keep_up
+from nanoclaw_core.packages.records import Lock
 from nanoclaw_core.plugins import Plugins, load
 from nanoclaw_core.settings import Settings
 
@@ -34,7 +37,9 @@ def show(settings: Settings, as_json: bool) -> None:
     changes, sources = _packages(settings.home, plugins)
     gone = _leftovers(settings, plugins)
     if as_json:
-        known = [{**asdict(status), "source": sources.get(status.distribution, "")} for status in plugins.statuses]
+        known = [
+            {**asdict(status), "source": sources.get(canonicalize_name(status.distribution), "")} for status in plugins.statuses
+        ]
         click.echo(
             json.dumps([*known, *({"name": it.name, "state": "uninstalled", "data": it.words} for it in gone)], indent=2)
         )
@@ -50,16 +55,12 @@ def show(settings: Settings, as_json: bool) -> None:
 
 def _packages(home: Path, plugins: Plugins) -> tuple[list[str], dict[str, str]]:
     """What somebody else's pip changed, which is recorded where the home can be written; and where each package is from."""
-    seen = compare(home)
-    changes = list(seen.differences)
-    if seen.lock.unfinished is not None:
-        changes = [
-            f"a change was cut short ({seen.lock.unfinished.made_by}): `nanoclaw plugin rollback` restores what was there"
-        ]
-    elif os.access(home, os.W_OK):
-        notice(home, time.time())
-        remember(home, plugins.remains())
-    return changes, {package.name: package.source for package in seen.packages}
+    can_write = os.access(home, os.W_OK)
+    changes = keep_up(home, plugins.remains(), time.time()) if can_write else list(compare(home).differences)
+    lock = read_lock(home) or Lock()
+    if lock.unfinished is not None:
+        changes = [f"a change was cut short ({lock.unfinished.made_by}): `nanoclaw plugin rollback` restores what was there"]
+    return changes, {package.name: package.source for package in lock.current.packages}
 
 
 def _leftovers(settings: Settings, plugins: Plugins) -> list[Leftover]:

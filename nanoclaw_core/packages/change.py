@@ -120,7 +120,7 @@ def _put_back(home: Path, plan: Plan, lock: Lock, left: PluginSet, before: Mappi
     try:
         pip.uninstall([name for name in moved if name not in before and name in now])
         pip.install(wheels)
-        if missing := [it.label for it in packages if _version(it.name) != it.version]:
+        if missing := [it.label for it in packages if not wheel_path(home, it) or _version(it.name) != it.version]:
             return f"{', '.join(missing)} could not be put back"
         write_lock(home, replace(lock, current=_same(left, lock)))
     except NanoClawError as error:

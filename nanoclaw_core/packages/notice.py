@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nanoclaw_core import installed as plugins_file
+from nanoclaw_core.errors import InstallRefused
 from nanoclaw_core.installed import CORE
 from nanoclaw_core.packages.environment import Distribution, installed, needs
-from nanoclaw_core.packages.lockfile import read_lock, write_lock
+from nanoclaw_core.packages.lockfile import alone, read_lock, write_lock
 from nanoclaw_core.packages.records import Lock, Package, PluginSet, Remains
 
 
@@ -76,7 +77,7 @@ def _differences(known: Mapping[str, Package], packages: tuple[Package, ...]) ->
 
 
 def notice(home: Path, now: float) -> list[str]:
-    """Record what was changed behind NanoClaw's back; return each change in words. Blocks.
+    """Record what was changed behind NanoClaw's back; return each change in words. Blocks. The caller is `alone`.
 
     Nothing is recorded while a change of NanoClaw's own is unfinished: then the lock says what should be there.
 
@@ -92,14 +93,31 @@ def notice(home: Path, now: float) -> list[str]:
 
 
 def succeed(lock: Lock, left: PluginSet, current: PluginSet, enabled: tuple[str, ...]) -> Lock:
-    """`lock` once `current` has taken the place of `left`; no set before pip's first one is worth going back to."""
-    is_first = not left.packages and current.made_by == "pip"
-    previous = lock.previous if is_first else (replace(left, enabled=enabled), *lock.previous)
+    """`lock` once `current` has taken the place of `left`. Nobody goes back to half a set, or to before pip's first one."""
+    is_no_set = lock.unfinished is not None or (not left.packages and current.made_by == "pip")
+    previous = lock.previous if is_no_set else (replace(left, enabled=enabled), *lock.previous)
     return replace(lock, current=current, previous=previous, unfinished=None)
 
 
+def keep_up(home: Path, remains: Mapping[str, Remains], now: float) -> list[str]:
+    """Do both, `notice` and `remember`; nothing while another command changes the plugins. Blocks.
+
+    Raises:
+        HomeUnusable: the lock cannot be read or written.
+    """
+    if read_lock(home) is None and not plugins_file.discover():
+        return []  # as most homes: nothing to write
+    try:
+        with alone(home):
+            changes = notice(home, now)
+            remember(home, remains)
+    except InstallRefused:
+        return []
+    return changes
+
+
 def remember(home: Path, remains: Mapping[str, Remains]) -> None:
-    """Note what enabled plugins would leave behind, for the day when they are gone. Blocks.
+    """Note what enabled plugins would leave behind, for the day when they are gone. Blocks. The caller is `alone`.
 
     Raises:
         HomeUnusable: the lock cannot be read or written.

@@ -113,7 +113,8 @@ def _with_requirements(lines: Iterable[str], *arguments: str | Path) -> None:
 
 def _run(*arguments: str | Path) -> None:
     argv = [sys.executable, "-m", "pip", *_FLAGS, *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if not looks_secret(name)}  # builds run strangers' code
+    # Builds run strangers' code.
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or not looks_secret(name)}
     try:
         ran = subprocess.run(
             argv,
@@ -164,7 +165,10 @@ def _cause(output: str) -> list[str]:
     lines = [line.strip() for line in block.partition("\n\n")[0].splitlines()]
     there = dict(_THERE.findall("\n".join(lines)))
     return [
-        _THERE.sub(r"this has \1 \2", line).replace(" depends on ", " needs ").replace(" and ", ",")
+        _THERE.sub(r"this has \1 \2", line)
+        .replace("The user requested", "you asked for")
+        .replace(" depends on ", " needs ")
+        .replace(" and ", ",")
         for line in lines
         if not _agrees(line.partition(" depends on ")[2].replace(" and ", ","), there)
     ]

@@ -103,10 +103,13 @@ def plan_additions(
         _require_plugin(wish, contents, world)
     asked = {wish.name: wish for wish in wishes}
     steps = [_addition(content, asked.get(content.name), world, current, contents) for content in contents.values()]
-    strangers = [f"{one.label} also brings the plugin {name}, which stays disabled" for one, name in _brought(contents, asked)]
-    return Plan(
-        made_by=made_by, steps=tuple(sorted(steps, key=lambda step: (not step.hooks, step.name))), notes=tuple(strangers)
-    )
+    notes = [f"{one.label} also brings the plugin {name}, which stays disabled" for one, name in _brought(contents, asked)]
+    notes += [
+        f"{name} is an editable installation of {world[name].editable}, which this replaces; `rollback` cannot bring that back"
+        for name in contents
+        if name in world and world[name].editable
+    ]
+    return Plan(made_by=made_by, steps=tuple(sorted(steps, key=lambda step: (not step.hooks, step.name))), notes=tuple(notes))
 
 
 def _pins(world: World, wishes: Sequence[Wish]) -> list[str]:
@@ -143,8 +146,6 @@ def _distribution(content: Content) -> Distribution:
         version=content.version,
         requires=content.requires,
         plugins=tuple(content.hooks),
-        editable="",
-        record="",
     )
 
 
@@ -225,7 +226,6 @@ def plan_removal(name: str, world: World, current: PluginSet, enabled: Iterable[
     stays = needs(world, world.keys() - brought - {one.name}, strict=False)
     gone = {one.name, *(brought - stays)}
     if one.name in stays:
-        gone.discard(one.name)
         askers = sorted(each.label for each in world.values() if one.name in {canonicalize_name(w.name) for w in each.wishes()})
         raise InstallRefused(f"{', '.join(askers) or 'another package'} needs {one.label}; uninstall that first")
     steps = [_removal(world[each], because="" if each == one.name else "nothing else needs it") for each in sorted(gone)]

@@ -139,10 +139,13 @@ def test_a_change_that_was_cut_short_is_told_and_undone(environment: Environment
     (environment.home / "plugins.lock").write_text(json.dumps(lock))  # as a killed `upgrade` leaves it …
     environment.pip("install", "lib-seed==2.0", "--no-deps")  # … half-way
     assert "was cut short" in environment.nanoclaw("plugin", "list")
+    plan = json.loads(environment.nanoclaw("plugin", "rollback", "--dry-run", "--json"))
+    assert [(step["name"], step["old"], step["new"]) for step in plan["steps"]] == [("lib-seed", "2.0", "1.0")]
     assert "`nanoclaw plugin rollback` first" in environment.nanoclaw("plugin", "upgrade", "--yes", code=3)
     environment.nanoclaw("plugin", "rollback", "--yes")
     assert parrot(environment) == {"nanoclaw-parrot": "1.0", "lib-seed": "1.0"}
     assert environment.lock["unfinished"] is None
+    assert environment.lock["previous"] == lock["previous"]  # half a set is none to go back to
 
 
 # --- plain pip ------------------------------------------------------------------------------------------------------------

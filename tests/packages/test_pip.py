@@ -113,8 +113,8 @@ def test_no_secret_of_the_host_is_handed_to_builds_of_strangers(monkeypatch: pyt
         return subprocess.CompletedProcess(argv, 0, b"")
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-the-host")
-    monkeypatch.setenv("PIP_INDEX_URL", "https://example.com/simple")
+    monkeypatch.setenv("PIP_KEYRING_PROVIDER", "subprocess")
     monkeypatch.setattr(subprocess, "run", look)
     pip.uninstall(["nanoclaw-x"])
     assert "sk-of-the-host" not in seen[0].values()
-    assert seen[0]["PIP_INDEX_URL"] == "https://example.com/simple"
+    assert seen[0]["PIP_KEYRING_PROVIDER"] == "subprocess"
