@@ -19,7 +19,7 @@ from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
-from nanoclaw_core.errors import NanoClawError, UnknownName
+from nanoclaw_core.errors import HomeUnusable, NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
@@ -104,9 +104,12 @@ async def open_host(
 
 
 def _note_packages(settings: Settings, plugins: Plugins, now: float) -> None:
-    """Record which packages the plugins consist of, where that has changed since the last start."""
-    for change in keep_up(settings.home, plugins.remains(), now):
-        log.warning("plugins.changed_outside", change=change)
+    """Record which packages the plugins consist of, where that has changed since the last start; no reason not to start."""
+    try:
+        for change in keep_up(settings.home, plugins.remains(), now):
+            log.warning("plugins.changed_outside", change=change)
+    except HomeUnusable as error:
+        log.warning("plugins.lock_unusable", reason=str(error))
 
 
 class Host:

@@ -156,14 +156,15 @@ def _change(settings: Settings, make: Make, manner: Manner, command: str) -> Non
         plan = make(lock, installed(), staging)
         if not manner.as_json:
             _show(plan, noticed)
-        done = not plan.is_empty and not manner.dry_run
+        done = not (plan.is_empty or manner.dry_run) and _has_consent(manner)
         if done:
-            _require_consent(manner)
             carry_out(settings.home, plan, time.time())
     if manner.as_json:
         click.echo(json.dumps({**_plain(plan), "noticed": noticed, "done": done}, indent=2, ensure_ascii=False))
     elif done:
         _say_done(settings, plan)
+    elif not plan.is_empty:
+        click.echo("Nothing was changed.")
 
 
 @contextmanager
@@ -180,12 +181,12 @@ def _place(home: Path, manner: Manner) -> Iterator[tuple[Lock, list[str], Path]]
             yield read_lock(home) or Lock(), noticed, Path(staging)
 
 
-def _require_consent(manner: Manner) -> None:
+def _has_consent(manner: Manner) -> bool:
     if manner.yes:
-        return
+        return True
     if not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask at: add --yes to do this, or --dry-run to only look.")
-    click.confirm("Do this?", abort=True)
+    return click.confirm("Do this?")
 
 
 def _show(plan: Plan, noticed: Sequence[str]) -> None:

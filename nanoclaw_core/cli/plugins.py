@@ -56,8 +56,11 @@ def show(settings: Settings, as_json: bool) -> None:
 def _packages(home: Path, plugins: Plugins) -> tuple[list[str], dict[str, str]]:
     """What somebody else's pip changed, which is recorded where the home can be written; and where each package is from."""
     can_write = os.access(home, os.W_OK)
-    changes = keep_up(home, plugins.remains(), time.time()) if can_write else list(compare(home).differences)
-    lock = read_lock(home) or Lock()
+    try:
+        changes = keep_up(home, plugins.remains(), time.time()) if can_write else list(compare(home).differences)
+        lock = read_lock(home) or Lock()
+    except HomeUnusable as error:
+        return [str(error).rstrip(".")], {}
     if lock.unfinished is not None:
         changes = [f"a change was cut short ({lock.unfinished.made_by}): `nanoclaw plugin rollback` restores what was there"]
     return changes, {package.name: package.source for package in lock.current.packages}

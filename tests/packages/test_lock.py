@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from nanoclaw_core import installed as plugins_file
 from nanoclaw_core.errors import HomeUnusable, InstallRefused
+from nanoclaw_core.host import open_host
 from nanoclaw_core.packages import leftovers as leftovers_module
 from nanoclaw_core.packages import notice as notice_module
 from nanoclaw_core.packages.environment import Distribution
@@ -16,7 +18,9 @@ from nanoclaw_core.packages.leftovers import leftovers
 from nanoclaw_core.packages.lockfile import alone, keep_wheel, lock_path, read_lock, wheel_path, write_lock
 from nanoclaw_core.packages.notice import compare, notice, remember
 from nanoclaw_core.packages.records import Lock, Package, PluginSet, Remains
+from nanoclaw_core.settings import read
 from nanoclaw_core.store.inspection import ChannelData
+from nanoclaw_core.testing import FakeRuntime
 
 
 def plugin_set(*versions: str) -> PluginSet:
@@ -41,6 +45,15 @@ def test_a_damaged_lock_is_an_error_that_says_what_to_do(nanoclaw_home: Path, co
     lock_path(nanoclaw_home).write_bytes(content)
     with pytest.raises(HomeUnusable, match=r"move it away, and the next `nanoclaw plugin list`"):
         read_lock(nanoclaw_home)
+
+
+async def test_a_damaged_lock_keeps_no_host_from_starting(nanoclaw_home: Path) -> None:
+    lock_path(nanoclaw_home).write_text("{")
+    with capture_logs() as logs:
+        async with open_host(read(nanoclaw_home, {}), runtime=FakeRuntime()):
+            pass
+    assert "plugins.lock_unusable" in [entry["event"] for entry in logs]
+    assert lock_path(nanoclaw_home).read_text() == "{"
 
 
 def test_three_previous_sets_are_kept_and_the_wheels_of_all(nanoclaw_home: Path, tmp_path: Path) -> None:
