@@ -141,6 +141,16 @@ class Environment:
         )
 
 
+def _beside(folder: Path) -> Path:
+    """Everything that is installed beside these tests, but for NanoClaw and its plugins."""
+    beside = folder / "beside"
+    beside.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if path.suffix != ".pth" and not path.name.lstrip("_").startswith(("nanoclaw", "editable")):
+            (beside / path.name).symlink_to(path)
+    return beside
+
+
 def make_template(folder: Path) -> Path:
     """The virtual environment that all others are copies of: nanoclaw-core as it is released, and a way to what it needs."""
     root = Path(__file__).parents[2]
@@ -149,7 +159,7 @@ def make_template(folder: Path) -> Path:
     (core,) = folder.glob("*.whl")
     venv.create(folder / "venv", symlinks=True)
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
-    (site / "beside.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    (site / "beside.pth").write_text(f"{_beside(folder)}\n")
     python = str(folder / "venv" / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(core)]
     subprocess.run(install, check=True, capture_output=True, timeout=120)

@@ -10,7 +10,7 @@ from anyio import to_thread
 from nanoclaw_core.builtins.checks.lines import fail, ok, warn
 from nanoclaw_core.errors import ModelUnavailable, NanoClawError
 from nanoclaw_core.models import PluginState
-from nanoclaw_core.packages.lockfile import wheel_path
+from nanoclaw_core.packages.lockfile import lock_path, wheel_path
 from nanoclaw_core.packages.notice import compare
 from nanoclaw_core.ports import CheckContext, CheckResult
 from nanoclaw_core.settings import mistakes, read
@@ -100,6 +100,8 @@ def _packages(home: Path) -> list[CheckResult]:
     if unfinished := seen.lock.unfinished:
         reason = f"a change was cut short ({unfinished.made_by}), so that the environment may be half-way"
         return [fail("packages", reason, "`nanoclaw plugin rollback` restores what was there before")]
+    if not lock_path(home).exists():
+        return [ok("packages", f"{len(seen.packages) or 'none'} belong to plugins; the next start locks what there is")]
     lines = [warn("packages", line, "the next start, or `nanoclaw plugin list`, records it") for line in seen.differences]
     if lost := [it.label for each in seen.lock.previous[:1] for it in each.packages if it.sha256 and not wheel_path(home, it)]:
         lines.append(
