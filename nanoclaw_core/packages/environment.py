@@ -145,4 +145,4 @@ def _twins(world: Mapping[str, Distribution]) -> Iterator[str]:
             carriers.setdefault(plugin, []).append(one.label)
     for plugin, labels in sorted(carriers.items()):
         if len(labels) > 1:
-            yield f"{' and '.join(sorted(labels))} carry the same plugin name {plugin!r}: uninstall one of them first"
+            yield f"{' and '.join(sorted(labels))} carry the same plugin name {plugin!r}"
