@@ -11,6 +11,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.cli.base import Group as _Group
 from nanoclaw_core.cli.base import settings as _settings
 from nanoclaw_core.cli.channel_commands import channel, wiring
+from nanoclaw_core.cli.plugin_commands import plugin
 from nanoclaw_core.cli.secret_commands import secret
 
 EXIT_CODES = """\b
@@ -36,6 +37,7 @@ def nanoclaw() -> None:
 nanoclaw.add_command(channel)
 nanoclaw.add_command(wiring)
 nanoclaw.add_command(secret)
+nanoclaw.add_command(plugin)
 
 
 @nanoclaw.command()
@@ -275,108 +277,6 @@ def restore_backup(file: Path, home: Path | None, replace: bool) -> None:
     from nanoclaw_core.cli.backup import restore
 
     restore(_settings(), file, home, replace)
-
-
-@nanoclaw.group()
-def plugin() -> None:
-    """Install, enable and list plugins.
-
-    An installed plugin is imported only once it is enabled. Changes take effect at the next start of the host.
-    """
-
-
-@plugin.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def list_plugins(as_json: bool) -> None:
-    """List all plugins.
-
-    Shows what each offers, and why a broken one was left out.
-    """
-    from nanoclaw_core.cli.plugins import show
-
-    show(_settings(), as_json)
-
-
-@plugin.command()
-@click.argument("name")
-def enable(name: str) -> None:
-    """Load a plugin from the next start on."""
-    from nanoclaw_core.cli.plugins import enable
-
-    enable(_settings(), name)
-
-
-@plugin.command()
-@click.argument("name")
-def disable(name: str) -> None:
-    """Leave a plugin out from the next start on."""
-    from nanoclaw_core.cli.plugins import disable
-
-    disable(_settings(), name)
-
-
-def _manner(command: Any) -> Any:  # a decorator of decorators; click types them as loosely
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the change as one JSON object; with --yes or --dry-run."),
-        click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-    ):
-        command = option(command)
-    return command
-
-
-@plugin.command("install")
-@click.argument("target", metavar="NAME|WHEEL|FOLDER")
-@click.option("--no-enable", is_flag=True, help="Only install: nothing of it runs before `nanoclaw plugin enable`.")
-@_manner
-def install_plugin(target: str, no_enable: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Install a plugin, and enable it.
-
-    NAME is a package of the index, with a range if need be ('nanoclaw-telegram<2'); a path has a slash in it, or ends in .whl.
-    Shows first what would change, and refuses what does not fit together.
-    """
-    from nanoclaw_core.cli.packages import Manner, install
-
-    install(_settings(), target, not no_enable, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
-
-
-@plugin.command("upgrade")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@_manner
-def upgrade_plugins(names: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Upgrade plugins: those named, or all.
-
-    Nothing else is upgraded than what they ask for, and never NanoClaw itself.
-    """
-    from nanoclaw_core.cli.packages import Manner, upgrade
-
-    upgrade(_settings(), names, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
-
-
-@plugin.command("uninstall")
-@click.argument("name")
-@_manner
-def uninstall_plugin(name: str, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Uninstall a plugin. Its data stays.
-
-    Also removes what was installed for it alone. `nanoclaw plugin list` goes on showing its data.
-    """
-    from nanoclaw_core.cli.packages import Manner, uninstall
-
-    uninstall(_settings(), name, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
-
-
-@plugin.command("rollback")
-@click.option("--steps", metavar="N", type=click.IntRange(1, 3), default=1, help="Go back by so many changes (1; 3 are kept).")
-@_manner
-def roll_back_plugins(steps: int, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Undo the last change of the installed plugins.
-
-    Restores the versions from before it, out of kept wheels: no network is needed.
-    """
-    from nanoclaw_core.cli.packages import Manner, rollback
-
-    rollback(_settings(), steps, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
 
 
 @nanoclaw.group()
