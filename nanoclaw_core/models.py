@@ -277,8 +277,21 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile:
+    """A file of a row: where it lies below the session's inbox, or else why it is not there."""
+
+    name: str
+    kind: FileKind
+    path: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A message that waits for the agent or was heard by it, in the order of `seq`."""
+    """A message that waits for the agent or was heard by it, in the order of `seq`.
+
+    `about` is the platform's id of the message that was edited or reacted to, and `reply_to` tells which one that is.
+    """
 
     seq: int
     id: str
@@ -290,6 +303,9 @@ class Row:
     sent_at: float
     reply_to: Quote | None = None
     attachment: str | None = None  # a path below the session's inbox, when the text was too long for a prompt
+    kind: InboundKind = InboundKind.MESSAGE
+    about: str | None = None
+    files: tuple[KeptFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,10 +384,13 @@ class OutboundKind(StrEnum):
     """What an outbound row is: words, or the sign that everything before it answers `OutboundRow.settles`.
 
     A notice is words of NanoClaw itself about its own deliveries: seeing it twice harms nobody, and nobody is told of its loss.
+    An edit gives the message `OutboundRow.about` the text, a reaction puts the emoji `text` under it.
     """
 
     MESSAGE = "message"
     NOTICE = "notice"
+    EDIT = "edit"
+    REACTION = "reaction"
     SETTLED = "settled"
 
 
@@ -380,7 +399,9 @@ class OutboundRow:
     """Something that waits for delivery, in the order of `seq`.
 
     A `SETTLED` row names in `settles` the platform message ids whose turn ended, and carries `outcome` ('answered', or the
-    failure in one word), so that a channel can show that nothing more will come.
+    failure in one word), so that a channel can show that nothing more will come. The paths of `files` are
+    relative to the session's folder.
+    With `choices`, the labels of buttons, the text is a question. `replaces` is the preview that was shown of it.
     """
 
     seq: int
@@ -388,6 +409,10 @@ class OutboundRow:
     text: str = ""
     kind: OutboundKind = OutboundKind.MESSAGE
     reply_to: str | None = None
+    about: str | None = None
+    files: tuple[OutboundFile, ...] = ()
+    choices: tuple[str, ...] = ()
+    replaces: str | None = None
     settles: tuple[str, ...] = ()
     outcome: str = ""
     queued_at: float | None = None  # None: it was queued before this was noted

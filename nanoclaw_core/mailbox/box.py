@@ -17,7 +17,7 @@ from anyio import CancelScope, to_thread
 from nanoclaw_core.mailbox import inbound, outbound, pruning
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxFiles, Side
 from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts
-from nanoclaw_core.models import EarlierCall, OutboundRow, Push, Row, Session, TurnEnd, Undelivered
+from nanoclaw_core.models import Address, EarlierCall, OutboundRow, Push, Row, Session, TurnEnd, Undelivered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Mailbox:
     def __init__(self, session: Session, mailboxes: Mailboxes) -> None:
         self.session_id = session.id
         self._session = session
-        self._folder = mailboxes.home / session.folder
+        self.folder = mailboxes.home / session.folder
         self._mailboxes = mailboxes
         self._files: MailboxFiles | None = None
         self._was_open = False
@@ -93,6 +93,10 @@ class Mailbox:
     async def conversation(self) -> str | None:
         """The engine's id of the conversation, from the last end of a turn."""
         return await self._run("outbound", outbound.conversation)
+
+    async def note_preview(self, to: Address, message_id: str) -> None:
+        """Note that the message `message_id` shows the beginning of the answer that `to` waits for: that will replace it."""
+        await self._run("outbound", outbound.note_preview, to, message_id)
 
     # --- actions ---
 
@@ -169,7 +173,7 @@ class Mailbox:
     async def prune(self, before: float) -> int:
         """Forget what is finished and came before `before`, in short transactions; return how many rows that were."""
         count, now = 0, self._now()
-        for side, prunes in pruning.steps(self._folder / "inbox"):
+        for side, prunes in pruning.steps(self.folder / "inbox"):
             sweep = partial(pruning.all_of, prunes=prunes, before=before, now=now)
             while changed := await self._transact(side, sweep, durable=False):  # what a power cut brings back goes again
                 count += changed
@@ -206,7 +210,7 @@ class Mailbox:
     async def _transact(self, side: Side, change: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         def transact() -> T:
             if self._files is None:
-                self._files = MailboxFiles(self._folder)
+                self._files = MailboxFiles(self.folder)
                 self._was_open = True
             with self._files.transaction(side, durable=durable) as connection:
                 return change(connection)

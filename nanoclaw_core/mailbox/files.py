@@ -38,6 +38,12 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
         CREATE INDEX finals_refused ON finals (seq) WHERE refused IS NOT NULL;
         """,
         "",
+        """
+        ALTER TABLE rows ADD COLUMN kind TEXT NOT NULL DEFAULT 'message';
+        ALTER TABLE rows ADD COLUMN about TEXT;
+        ALTER TABLE rows ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+        CREATE INDEX parts_message ON parts (message_id);
+        """,
     ),
     "outbound": (
         """
@@ -93,6 +99,15 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
         ALTER TABLE calls ADD COLUMN turn TEXT;
         UPDATE calls SET turn = '';
         CREATE INDEX calls_of_open_turn ON calls (began_at) WHERE turn IS NULL;
+        """,
+        # A preview is what is shown of an answer while it is written: the answer takes its place.
+        """
+        ALTER TABLE messages ADD COLUMN about TEXT;
+        ALTER TABLE messages ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+        ALTER TABLE messages ADD COLUMN choices TEXT NOT NULL DEFAULT '[]';
+        ALTER TABLE messages ADD COLUMN replaces TEXT;
+        CREATE TABLE previews (
+            channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT, message_id TEXT NOT NULL);
         """,
     ),
 }

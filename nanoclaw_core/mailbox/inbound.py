@@ -12,10 +12,10 @@ from nanoclaw_core.models import OutboundRow, Row
 _INSERT: Final = """
     INSERT INTO rows (
         id, channel, account, chat, thread, message_id, sender_id, sender_name, text, sent_at, quote, attachment,
-        added_at)
+        kind, about, files, added_at)
     VALUES (
         :id, :channel, :account, :chat, :thread, :message_id, :sender_id, :sender_name, :text, :sent_at, :quote, :attachment,
-        :added_at)
+        :kind, :about, :files, :added_at)
     ON CONFLICT (id) DO NOTHING
 """
 _RAISE_FLOOR: Final = """

@@ -15,6 +15,7 @@ from nanoclaw_core.mailbox.records import (
     NewOutbound,
     OutstandingPush,
     address_values,
+    outbound_values,
     read_call,
     read_earlier_call,
     read_row,
@@ -23,8 +24,12 @@ from nanoclaw_core.mailbox.records import (
 from nanoclaw_core.models import Address, EarlierCall, OutboundKind, Push, Row, TurnEnd, Undelivered, Usage
 
 _INSERT: Final = """
-    INSERT INTO messages (key, channel, account, chat, thread, text, kind, reply_to, settles, outcome, queued_at, turn)
-    VALUES (:key, :channel, :account, :chat, :thread, :text, :kind, :reply_to, :settles, :outcome, :queued_at, :turn)
+    INSERT INTO messages (
+        key, channel, account, chat, thread, text, kind, reply_to, about, files, choices, replaces,
+        settles, outcome, queued_at, turn)
+    VALUES (
+        :key, :channel, :account, :chat, :thread, :text, :kind, :reply_to, :about, :files, :choices, :replaces,
+        :settles, :outcome, :queued_at, :turn)
     ON CONFLICT (key) DO NOTHING
 """
 _TURN: Final = """
@@ -133,7 +138,7 @@ def fail_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[
 
 
 def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound, now: float, turn: str | None = None) -> bool:
-    return _insert(db, key, row.to, row.kind, now, turn, text=row.text, reply_to=row.reply_to)
+    return _insert(db, row, now, key=key, turn=turn)
 
 
 def begin_call(db: sqlite3.Connection, call: NewCall, now: float) -> Call | None:
@@ -205,10 +210,11 @@ def _end_rows(
     turn = end.id if end else f"given-up-{rows[0].id}"
     _keep_turn(db, turn, rows, outcome, now, end)
     for answer in answers:
-        add_outbound(db, None, answer, now, turn)
+        _insert(db, answer, now, turn=turn, replaces=_take_preview(db, answer.to))
     for address, heard in groupby(rows, key=lambda row: row.address):
         settles = _list([row.message_id for row in heard])
-        _insert(db, None, address, OutboundKind.SETTLED, now, turn, settles=settles, outcome=outcome)
+        sign = NewOutbound(to=address, text="", kind=OutboundKind.SETTLED)
+        _insert(db, sign, now, turn=turn, settles=settles, outcome=outcome)
     _acknowledge(db, rows)
     return True
 
@@ -231,20 +237,33 @@ def _acknowledge(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 def _insert(
     db: sqlite3.Connection,
-    key: str | None,
-    to: Address,
-    kind: OutboundKind,
+    row: NewOutbound,
     now: float,
-    turn: str | None,
     *,
-    text: str = "",
-    reply_to: str | None = None,
+    key: str | None = None,
+    turn: str | None = None,
+    replaces: str | None = None,
     settles: str = "[]",
     outcome: str = "",
 ) -> bool:
-    values = {"key": key, **address_values(to), "text": text, "kind": kind.value, "reply_to": reply_to}
-    history = {"settles": settles, "outcome": outcome, "queued_at": now, "turn": turn}
-    return db.execute(_INSERT, {**values, **history}).rowcount == 1
+    history = {"key": key, "replaces": replaces, "settles": settles, "outcome": outcome, "queued_at": now, "turn": turn}
+    return db.execute(_INSERT, {**outbound_values(row), **history}).rowcount == 1
+
+
+def note_preview(db: sqlite3.Connection, to: Address, message_id: str) -> None:
+    _take_preview(db, to)
+    insert = "INSERT INTO previews VALUES (:channel, :account, :chat, :thread, :message_id)"
+    db.execute(insert, {**address_values(to), "message_id": message_id})
+
+
+def _take_preview(db: sqlite3.Connection, to: Address) -> str | None:
+    """The preview that is shown there; it is forgotten, for what replaces it is stored in the same transaction."""
+    query = """
+        DELETE FROM previews WHERE (channel, account, chat) = (:channel, :account, :chat) AND thread IS :thread
+        RETURNING message_id
+    """
+    found = db.execute(query, address_values(to)).fetchall()
+    return found[-1]["message_id"] if found else None
 
 
 def _outstanding(db: sqlite3.Connection, push: sqlite3.Row) -> OutstandingPush:

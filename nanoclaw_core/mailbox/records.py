@@ -6,10 +6,24 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
-from nanoclaw_core.models import Address, EarlierCall, OutboundKind, OutboundRow, Push, Quote, Row, Undelivered, Words
+from nanoclaw_core.models import (
+    Address,
+    EarlierCall,
+    InboundKind,
+    KeptFile,
+    OutboundFile,
+    OutboundKind,
+    OutboundRow,
+    Push,
+    Quote,
+    Row,
+    Undelivered,
+    Words,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +39,25 @@ class NewRow:
     sent_at: float
     reply_to: Quote | None = None
     attachment: str | None = None
+    kind: InboundKind = InboundKind.MESSAGE
+    about: str | None = None
+    files: tuple[KeptFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOutbound:
-    """Something to be delivered, before the mailbox has numbered it."""
+    """Something to be delivered, before the mailbox has numbered it.
+
+    The paths of `files` are relative to the session's folder.
+    """
 
     to: Address
     text: str
     reply_to: str | None = None
     kind: OutboundKind = OutboundKind.MESSAGE
+    about: str | None = None
+    files: tuple[OutboundFile, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +132,9 @@ def row_values(row: NewRow) -> dict[str, object]:
         "sent_at": row.sent_at,
         "quote": row.reply_to and msgspec.json.encode(row.reply_to).decode(),
         "attachment": row.attachment,
+        "kind": row.kind.value,
+        "about": row.about,
+        "files": msgspec.json.encode(row.files).decode(),
     }
 
 
@@ -125,7 +151,23 @@ def read_row(row: sqlite3.Row) -> Row:
         sent_at=row["sent_at"],
         reply_to=row["quote"] and msgspec.json.decode(row["quote"], type=Quote),
         attachment=row["attachment"],
+        kind=InboundKind(row["kind"]),
+        about=row["about"],
+        files=msgspec.json.decode(row["files"], type=tuple[KeptFile, ...]),
     )
+
+
+def outbound_values(row: NewOutbound) -> dict[str, object]:
+    """The columns of what is to be delivered in `outbound.db`."""
+    return {
+        **address_values(row.to),
+        "text": row.text,
+        "reply_to": row.reply_to,
+        "kind": row.kind.value,
+        "about": row.about,
+        "files": msgspec.json.encode(row.files, enc_hook=str).decode(),
+        "choices": msgspec.json.encode(row.choices).decode(),
+    }
 
 
 def read_outbound(row: sqlite3.Row) -> OutboundRow:
@@ -139,7 +181,15 @@ def read_outbound(row: sqlite3.Row) -> OutboundRow:
         settles=msgspec.json.decode(row["settles"], type=tuple[str, ...]),
         outcome=row["outcome"],
         queued_at=row["queued_at"],
+        about=row["about"],
+        files=msgspec.json.decode(row["files"], type=tuple[OutboundFile, ...], dec_hook=_path),
+        choices=msgspec.json.decode(row["choices"], type=tuple[str, ...]),
+        replaces=row["replaces"],
     )
+
+
+def _path(_type: type[Path], value: str) -> Path:
+    return Path(value)
 
 
 def read_undelivered(row: sqlite3.Row) -> Undelivered:

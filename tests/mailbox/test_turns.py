@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,10 @@ from nanoclaw_core.models import (
     EarlierCall,
     Failure,
     FailureKind,
+    FileKind,
+    InboundKind,
+    KeptFile,
+    OutboundFile,
     OutboundKind,
     Push,
     Quote,
@@ -62,10 +67,43 @@ async def due(mailbox: Mailbox) -> list[str]:
 
 
 async def test_a_row_comes_back_whole(mailbox: Mailbox) -> None:
-    whole = replace(row(1), reply_to=Quote(message_id="0", sender_name="Bob", text="x"), attachment="inbox/1.txt", text="🤖\n")
+    files = (
+        KeptFile(name="cat.jpg", kind=FileKind.PHOTO, path="row-1/cat.jpg"),
+        KeptFile(name="film", kind=FileKind.VIDEO, problem="it is too large"),
+    )
+    whole = replace(
+        row(1),
+        reply_to=Quote(message_id="0", sender_name="Bob", text="x"),
+        attachment="inbox/1.txt",
+        text="🤖\n",
+        kind=InboundKind.EDIT,
+        about="41",
+        files=files,
+    )
     assert await mailbox.add_rows([whole]) == 1
     (stored,) = await mailbox.waiting()
     assert NewRow(**{name: getattr(stored, name) for name in NewRow.__dataclass_fields__}) == whole
+
+
+async def test_what_is_to_be_delivered_comes_back_whole(mailbox: Mailbox) -> None:
+    file = OutboundFile(name="a.pdf", path=Path("outbox/u1/a.pdf"), size=3, media_type="application/pdf")
+    whole = replace(answer("Shall I?"), reply_to="40", about="41", files=(file,), choices=("Yes", "No"))
+    assert await mailbox.add_outbound("k", whole)
+    (stored,) = await mailbox.due()
+    assert NewOutbound(**{name: getattr(stored, name) for name in NewOutbound.__dataclass_fields__}) == whole
+
+
+async def test_an_answer_takes_the_place_of_the_preview_that_was_shown_last_in_its_chat(mailbox: Mailbox) -> None:
+    await mailbox.add_rows([row(1), row(2)])
+    await push(mailbox, "u1", 1)
+    for message_id in ("90", "91"):
+        await mailbox.note_preview(HERE, message_id)
+    await mailbox.note_preview(THERE, "92")
+    await mailbox.end_turn(end("u1"), [answer("first"), answer("second")], "answered")
+    await push(mailbox, "u2", 2)
+    await mailbox.end_turn(end("u2", frame="w1-2"), [answer("third")], "answered")
+    shown = {row.text: row.replaces for row in await mailbox.due() if row.text}
+    assert shown == {"first": "91", "second": None, "third": None}
 
 
 async def test_rows_wait_in_order_and_a_repeated_id_is_one_row(mailbox: Mailbox) -> None:
