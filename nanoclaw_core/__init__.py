@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ChannelRevoked,
         ChatMoved,
         ContainerFailed,
+        DeliveryError,
         ImageBuildFailed,
         MessageTooLong,
         ModelUnavailable,
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed ImageBuildFailed MessageTooLong "
+    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed DeliveryError ImageBuildFailed MessageTooLong "
     "ModelUnavailable NanoClawError OutcomeUnknown Refused RuntimeUnavailable TryLater",
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
@@ -132,6 +133,7 @@ __all__ = [
     "ContainerFailed",
     "ContainerSpec",
     "ContainerState",
+    "DeliveryError",
     "EditingChannel",
     "Event",
     "FetchingChannel",
