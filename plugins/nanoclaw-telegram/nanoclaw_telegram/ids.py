@@ -1,0 +1,99 @@
+"""How messages and places in the stream of updates are called: by Telegram's own numbers, told apart where those repeat."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from telegram import ReplyParameters
+
+from nanoclaw_core import Address, Refused
+
+CHANNEL: Final = "telegram"
+_MOST_PLACES: Final = 5000
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """How far this bot's updates have been taken: those before `offset` were stored; None before the first.
+
+    Each bot numbers updates and messages for itself. `era` counts the bots that this channel has had, so that a message of
+    another bot is not taken for one that is known.
+
+    >>> place = Place.of("123:1001:0", bot_id=123)
+    >>> place.cursor(1007)
+    '123:1008:0'
+    >>> Place.of("123:1001:0", bot_id=456)
+    Place(bot_id=456, offset=None, era=1)
+    """
+
+    bot_id: int
+    offset: int | None = None
+    era: int = 0
+
+    @classmethod
+    def of(cls, cursor: str | None, bot_id: int) -> Place:
+        """The place that `cursor` says, seen by the bot `bot_id`."""
+        if cursor is None:
+            return cls(bot_id=bot_id)
+        known, offset, era = map(int, cursor.split(":"))
+        return cls(bot_id=bot_id, offset=offset, era=era) if known == bot_id else cls(bot_id=bot_id, era=era + 1)
+
+    def cursor(self, update_id: int) -> str:
+        """What to store with the update `update_id`."""
+        return f"{self.bot_id}:{update_id + 1}:{self.era}"
+
+    def name(self, message_id: int, mark: str = "") -> str:
+        """What the host calls a message, or what happened to it with `mark`.
+
+        >>> [Place(bot_id=1).name(7), Place(bot_id=1, era=2).name(7, "edit1001")]
+        ['7', '7.bot2.edit1001']
+        """
+        return ".".join([str(message_id), *([f"bot{self.era}"] if self.era else []), *([mark] if mark else [])])
+
+
+def number(message_id: str) -> int:
+    """The number of a message that `Place.name` called so.
+
+    Raises:
+        Refused: no message of Telegram's is called so.
+    """
+    digits = message_id.partition(".")[0]
+    if not digits.isdecimal():
+        raise Refused(f"no message on Telegram is called {message_id!r}")
+    return int(digits)
+
+
+def chat_of(address: Address) -> tuple[int, int | None]:
+    """The chat and the thread of an address, as the Bot API calls them.
+
+    Raises:
+        Refused: Telegram has no such chat.
+    """
+    try:
+        return int(address.chat), int(address.thread) if address.thread else None
+    except ValueError as error:
+        raise Refused(f"no chat on Telegram is called {address.chat!r}") from error
+
+
+def reply(message_id: str | None) -> ReplyParameters | None:
+    """To answer the message that is called so, or nothing if it is gone by then."""
+    return None if message_id is None else ReplyParameters(number(message_id), allow_sending_without_reply=True)
+
+
+class Topics:
+    """In which topic of a forum the newest messages are: what Telegram tells of a reaction leaves that out."""
+
+    def __init__(self) -> None:
+        self._threads: OrderedDict[tuple[int, int], int] = OrderedDict()
+
+    def note(self, chat: int, message_id: int, thread: int | None) -> None:
+        if thread is not None:
+            self._threads[chat, message_id] = thread
+            if len(self._threads) > _MOST_PLACES:
+                self._threads.popitem(last=False)
+
+    def thread(self, chat: int, message_id: int) -> str | None:
+        found = self._threads.get((chat, message_id))
+        return None if found is None else str(found)

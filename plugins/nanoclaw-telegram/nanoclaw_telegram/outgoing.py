@@ -1,0 +1,124 @@
+"""What the host sends: texts, files, edits and reactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+import telegram
+from telegram import InlineKeyboardMarkup, LinkPreviewOptions
+from telegram.constants import ReactionEmoji
+from telegram.error import BadRequest
+
+from nanoclaw_core import Address, OutboundMessage, Receipt, Refused
+from nanoclaw_telegram.ids import chat_of, number, reply
+from nanoclaw_telegram.line import Bot
+from nanoclaw_telegram.uploads import send_files
+from nanoclaw_telegram.words import CAPTION, Words, render
+
+NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
+_VARIATION: Final = "\ufe0f"
+
+
+class Call(Protocol):
+    """How everything here reaches a chat: when it is the turn of `count` messages there, with errors in NanoClaw's words.
+
+    With `repeatable`, doubt about what was done is a reason to do it again.
+    """
+
+    def __call__(self, to: Address, *, count: int = 1, repeatable: bool = False) -> AbstractAsyncContextManager[Bot]: ...
+
+
+class Outgoing:
+    """Sends in the name of one bot. `name` makes a message's id out of its number, in the place where it stands."""
+
+    def __init__(self, call: Call, name: Callable[[telegram.Message], str], largest: int) -> None:
+        self._call = call
+        self._name = name
+        self._largest = largest
+
+    async def send(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None = None) -> Receipt:
+        if message.replaces is not None and message.text and await self._rewrite(message.to, message.replaces, message.text):
+            others = (await self._send_files(message, "")) if message.files else ()
+            return Receipt(message_id=message.replaces, others=others)
+        if message.files:
+            first, *rest = await self._send_files(message, message.text)
+            return Receipt(message_id=first, others=tuple(rest))
+        async with self._call(message.to) as bot:
+            sent = await say(bot, message.to, render(message.text), message.text, message.reply_to, buttons)
+        return Receipt(message_id=self._name(sent))
+
+    async def edit(self, to: Address, message_id: str, text: str) -> None:
+        if not await self._rewrite(to, message_id, text):
+            raise Refused("Telegram lets the bot change this message no more")
+
+    async def react(self, to: Address, message_id: str, emoji: str) -> None:
+        chat, _ = chat_of(to)
+        sign = emoji.replace(_VARIATION, "")
+        if sign and sign not in {known.replace(_VARIATION, "") for known in ReactionEmoji}:
+            raise Refused(f"bots cannot react with {emoji} on Telegram, only with {' '.join(ReactionEmoji)}")
+        async with self._call(to, repeatable=True) as bot:
+            await bot.set_message_reaction(chat, number(message_id), sign or None)
+
+    async def _send_files(self, message: OutboundMessage, caption: str) -> tuple[str, ...]:
+        async with self._call(message.to, count=len(message.files)) as bot:
+            sent = await send_files(bot, message, render(caption, CAPTION), self._largest)
+        return tuple(map(self._name, sent))
+
+    async def _rewrite(self, to: Address, message_id: str, text: str) -> bool:
+        """Give a message another text; False when it can be changed no more."""
+        async with self._call(to, repeatable=True) as bot:
+            return await rewrite(bot, to, message_id, render(text), text)
+
+
+async def say(
+    bot: Bot,
+    to: Address,
+    words: Words,
+    plain: str,
+    reply_to: str | None = None,
+    buttons: InlineKeyboardMarkup | None = None,
+) -> telegram.Message:
+    """Send `words`; `plain` where Telegram does not take them."""
+    chat, thread = chat_of(to)
+    try:
+        return await bot.send_message(
+            chat,
+            words.text,
+            entities=words.entities,
+            message_thread_id=thread,
+            reply_parameters=reply(reply_to),
+            reply_markup=buttons,
+            link_preview_options=NO_PREVIEW,
+        )
+    except BadRequest:
+        if words.text == plain and not words.entities:
+            raise
+    return await say(bot, to, Words(text=plain), plain, reply_to, buttons)
+
+
+async def rewrite(
+    bot: Bot, to: Address, message_id: str, words: Words, plain: str, buttons: InlineKeyboardMarkup | None = None
+) -> bool:
+    """Give a message of the bot's another text; False when Telegram does not let it."""
+    chat, _ = chat_of(to)
+    try:
+        await bot.edit_message_text(
+            words.text,
+            chat,
+            number(message_id),
+            entities=words.entities,
+            reply_markup=buttons,
+            link_preview_options=NO_PREVIEW,
+        )
+    except BadRequest as error:
+        reason = error.message.lower()
+        if "not modified" in reason:
+            return True
+        if "message to edit not found" in reason or "can't be edited" in reason:
+            return False
+        if words.text == plain and not words.entities:
+            raise
+        return await rewrite(bot, to, message_id, Words(text=plain), plain, buttons)
+    return True
