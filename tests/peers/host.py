@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -38,10 +38,11 @@ class Host:
                 yield
                 tasks.cancel_scope.cancel()
 
-    async def failure(self, channel: Channel) -> Exception:
+    async def failure(self, channel: Channel, meanwhile: Callable[[], Awaitable[None]] = anyio.sleep_forever) -> Exception:
         """Run `channel` until it fails; return why."""
         try:
             async with self.running(channel):
+                await meanwhile()
                 await anyio.sleep_forever()
         except* Exception as errors:
             failure = errors.exceptions[0]

@@ -201,6 +201,11 @@ class TelegramPeer:
         """Wait until the bot has confirmed every update, and asks for the next."""
         await self.wait_for(lambda: not self.updates and self._poll is not None)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for updates."""
+        return self._poll is None
+
     # --- the bot's side ---------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -243,7 +248,7 @@ class TelegramPeer:
         if offset < 0:  # from the end of the queue: everything before is forgotten
             self.updates = self.updates[offset:]
         else:
-            self.updates = [update for update in self.updates if update["update_id"] >= offset]
+            self.updates = [update for update in self.updates if update.get("update_id", offset) >= offset]
         if "allowed_updates" in data:
             self._allowed = data["allowed_updates"] or None
         self._end_poll()
@@ -256,6 +261,7 @@ class TelegramPeer:
         finally:
             if self._poll is mine:
                 self._poll = None
+                self._note()
         if mine.is_set():
             raise Rejected(409, _TERMINATED)
         return self.updates[: int(data.get("limit") or 100)]

@@ -79,9 +79,17 @@ class Account:
                 me = await introduce(bot)
                 reader = Reader(me, self._place, self._topics)
                 task_status.started()
-                await Polling(
-                    bot, self._context, self._clock, receive, self._place, reader, self.outgoing, self.questions
-                ).run()
+                polling = Polling(
+                    bot,
+                    receive,
+                    self._place,
+                    reader,
+                    self.outgoing,
+                    self.questions,
+                    context=self._context,
+                    clock=self._clock,
+                )
+                await polling.run()
 
     async def typing(self, to: Address) -> None:
         chat, thread = chat_of(to)

@@ -80,7 +80,7 @@ class Bot(telegram.Bot):
         data = {"offset": offset, "timeout": wait, "allowed_updates": ALLOWED}
         found = await self._post("getUpdates", data, read_timeout=wait + _MARGIN)
         if not isinstance(found, list):
-            raise NotDone("what the Bot API says makes no sense")
+            raise NetworkError("what the Bot API says makes no sense")
         return found
 
 

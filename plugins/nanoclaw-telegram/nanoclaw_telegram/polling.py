@@ -55,22 +55,23 @@ class Polling:
     def __init__(
         self,
         bot: Bot,
-        context: ChannelContext,
-        clock: Clock,
         receive: Receive,
         place: Place,
         reader: Reader,
         outgoing: Outgoing,
         questions: Questions,
+        *,
+        context: ChannelContext,
+        clock: Clock,
     ) -> None:
         self._bot = bot
-        self._context = context
-        self._clock = clock
         self._receive = receive
         self._place = place
         self._reader = reader
         self._outgoing = outgoing
         self._questions = questions
+        self._context = context
+        self._clock = clock
 
     async def run(self) -> NoReturn:
         """Take updates until cancelled, or until Telegram cannot be asked."""
