@@ -107,6 +107,7 @@ class TelegramPeer:
         self.webhook = ""
         self._allowed: list[str] | None = None
         self._scripts: dict[str, deque[Failure]] = defaultdict(deque)
+        self._held: dict[str, anyio.Event] = {}
         self._update_ids = count(1000)
         self._poll: anyio.Event | None = None  # set to end the one that waits
         self._changed = anyio.Event()
@@ -132,6 +133,10 @@ class TelegramPeer:
     def script(self, method: str, *failures: Failure) -> None:
         """Let the next calls of `method` fail so, one each. `file` is the method of a download."""
         self._scripts[method].extend(failures)
+
+    def hold(self, method: str) -> anyio.Event:
+        """Let calls of `method` wait until the event is set."""
+        return self._held.setdefault(method, anyio.Event())
 
     def push(self, **payload: Any) -> Json:
         """Something happened: queue an update, such as `push(message=…)`, unless the bot did not ask for this kind."""
@@ -216,6 +221,8 @@ class TelegramPeer:
         if method != "getUpdates":
             self.calls.append(call)
             self._note()
+        if method in self._held:
+            await self._held[method].wait()
         failure = self._scripts[method].popleft() if self._scripts[method] else None
         try:
             if failure is None or failure.effect:

@@ -202,7 +202,7 @@ class Chats:
     def _send_file(self, kind: str, data: Json, files: dict[str, Upload]) -> Json:
         self._chat(data)
         _checked(data.get("caption", ""), CAPTION, "message caption", data.get("caption_entities"), may_be_empty=True)
-        return self._send(data, **self._kept(kind, _uploaded(data[kind], kind, files)), caption=data.get("caption", ""))
+        return self._send(data, **self._kept(kind, _uploaded(data.get(kind, ""), kind, files)), caption=data.get("caption", ""))
 
     def _send_group(self, data: Json, files: dict[str, Upload]) -> list[Json]:
         self._chat(data)

@@ -38,7 +38,7 @@ class Pace:
 
     def has_room(self, chat: str) -> bool:
         """Whether a message could go out at once with others to spare: previews take nothing from answers."""
-        return self._wait(chat, spare=5) <= 0 and self._wait("", spare=5) <= 0
+        return all(self._wait(name, spare=_rate(name).burst // 3) <= 0 for name in (chat, ""))
 
     def take(self, chat: str, count: int = 1) -> float:
         """Count `count` messages; return the seconds to wait before they go out."""
