@@ -10,7 +10,7 @@ from nanoclaw_core import Address, OutboundMessage
 from nanoclaw_core.testing import ChannelContract
 from nanoclaw_telegram.channel import TelegramChannel
 from tests.peers.telegram import TelegramPeer
-from tests.peers.telegram_chats import HOME
+from tests.peers.telegram_chats import HOME, Json
 
 
 class Chat:
@@ -20,7 +20,8 @@ class Chat:
         self._platform = platform
 
     async def say(self, text: str, *, message_id: str | None = None) -> object:
-        return self._platform.say(text, **({"message_id": int(message_id)} if message_id else {}))
+        fields: Json = {"message_id": int(message_id)} if message_id else {}
+        return self._platform.say(text, **fields)
 
     async def sent(self, count: int) -> Sequence[OutboundMessage]:
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import anyio
 import pytest
@@ -267,7 +268,7 @@ async def test_a_chat_that_takes_the_bot_back_is_woken(platform: TelegramPeer, h
 async def test_an_album_is_waited_for_and_is_one_message(
     platform: TelegramPeer, host: Host, settings: dict[str, str], nanoclaw_clock: FakeClock
 ) -> None:
-    def picture(**more: object) -> None:
+    def picture(**more: Any) -> None:
         photo = [platform.chats.store(b"x", "photos/a.jpg") | {"width": 1, "height": 1}]
         platform.say(photo=photo, media_group_id="9", **more)
 
