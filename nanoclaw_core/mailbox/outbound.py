@@ -18,10 +18,11 @@ from nanoclaw_core.mailbox.records import (
     outbound_values,
     read_call,
     read_earlier_call,
+    read_outbound,
     read_row,
     read_undelivered,
 )
-from nanoclaw_core.models import Address, EarlierCall, OutboundKind, Push, Row, TurnEnd, Undelivered, Usage
+from nanoclaw_core.models import Address, EarlierCall, OutboundKind, OutboundRow, Push, Row, TurnEnd, Undelivered, Usage
 
 _INSERT: Final = """
     INSERT INTO messages (
@@ -100,7 +101,8 @@ def record_push(
 def untold(db: sqlite3.Connection) -> list[Undelivered]:
     query = """
         SELECT * FROM inbound.finals JOIN messages USING (seq)
-        WHERE refused IS NOT NULL AND at IS NOT NULL AND kind = 'message' AND seq NOT IN (SELECT seq FROM told) ORDER BY seq
+        WHERE refused IS NOT NULL AND at IS NOT NULL AND kind IN ('message', 'edit', 'reaction')
+        AND seq NOT IN (SELECT seq FROM told) ORDER BY seq
     """
     return [read_undelivered(row) for row in db.execute(query)]
 
@@ -139,6 +141,11 @@ def fail_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[
 
 def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound, now: float, turn: str | None = None) -> bool:
     return _insert(db, row, now, key=key, turn=turn)
+
+
+def outbound_row(db: sqlite3.Connection, seq: int) -> OutboundRow | None:
+    row = db.execute("SELECT * FROM messages WHERE seq = ?", (seq,)).fetchone()
+    return None if row is None else read_outbound(row)
 
 
 def begin_call(db: sqlite3.Connection, call: NewCall, now: float) -> Call | None:
