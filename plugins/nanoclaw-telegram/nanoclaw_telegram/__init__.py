@@ -8,7 +8,7 @@ from nanoclaw_core import Channel, ChannelContext, ChannelFactory, Manifest, Set
 
 
 def create(context: ChannelContext) -> Channel:
-    """The channel; Telegram's library is imported when it runs."""
+    """The channel; called in a thread, for importing Telegram's library takes a while."""
     from nanoclaw_telegram.channel import TelegramChannel
 
     return TelegramChannel(context)

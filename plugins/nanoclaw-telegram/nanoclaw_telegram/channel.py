@@ -1,13 +1,11 @@
-"""The channel as the host sees it. The library behind it is imported in a thread, when the channel is first used."""
+"""The channel as the host sees it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from nanoclaw_core import (
@@ -25,13 +23,8 @@ from nanoclaw_core import (
     Receive,
     TryLater,
 )
-
-if TYPE_CHECKING:
-    from nanoclaw_telegram.account import Account
-
-TOKEN: Final = "TELEGRAM_BOT_TOKEN"
-API_URL: Final = "TELEGRAM_API_URL"
-PUBLIC_API: Final = "https://api.telegram.org"
+from nanoclaw_telegram.access import Access
+from nanoclaw_telegram.account import Account
 
 #: What bots may send, in bytes: with Telegram's own server, and with a Bot API server of one's own.
 _LARGEST: Final = 50_000_000
@@ -43,15 +36,14 @@ class TelegramChannel:
 
     def __init__(self, context: ChannelContext) -> None:
         self._context = context
-        self._token = context.settings.get(TOKEN, "").strip()
-        self._url = api_url(context.settings.get(API_URL, ""))
+        self._access = Access.of(context.settings)
         self._account: Account | None = None
         self.capabilities = Capabilities(
             max_length=4096,
             length_unit=LengthUnit.UTF16,
             threads=True,
             missed=Missed.REDELIVERED,
-            max_file_size=_LARGEST if self._url == PUBLIC_API else _LARGEST_OWN,
+            max_file_size=_LARGEST if self._access.is_public else _LARGEST_OWN,
             max_caption=1024,
             files_at_once=10,
         )
@@ -93,13 +85,6 @@ class TelegramChannel:
 
     async def _opened(self) -> Account:
         if self._account is None:
-            module = await to_thread.run_sync(import_module, "nanoclaw_telegram.account")
-            largest = self.capabilities.max_file_size
-            opened: Account = await module.Account.of(self._context, token=self._token, url=self._url, largest=largest)
+            opened = await Account.of(self._context, self._access, largest=self.capabilities.max_file_size)
             self._account = self._account or opened  # somebody else may have been as quick
         return self._account
-
-
-def api_url(value: str) -> str:
-    """The address of the Bot API server, without a slash at its end."""
-    return value.strip().rstrip("/") or PUBLIC_API

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 
-from anyio import to_thread
-
-from nanoclaw_telegram.channel import API_URL, TOKEN, api_url
+from nanoclaw_telegram.access import Access, certificates
+from nanoclaw_telegram.line import close_bot
+from nanoclaw_telegram.polling import explained
 
 
 async def check(values: Mapping[str, str]) -> str:
     """Ask Telegram who the bot of the token is; one line about it.
 
     Raises:
-        NanoClawError: the token is not taken, or Telegram cannot be reached.
+        ChannelRevoked: there is no such bot. NanoClawError: Telegram cannot be asked.
     """
-    module = await to_thread.run_sync(import_module, "nanoclaw_telegram.account")
-    line: str = await module.who_is(values.get(TOKEN, "").strip(), api_url(values.get(API_URL, "")))
-    return line
+    access = Access.of(values)
+    access.bot_id  # noqa: B018  # what is no token is not asked about
+    bot = access.open(await certificates())
+    try:
+        with explained():
+            me = await bot.get_me()
+    finally:
+        await close_bot(bot)
+    groups = (
+        "it sees all messages of its groups" if me.can_read_all_group_messages else "in groups it sees what is meant for it"
+    )
+    return f"@{me.username} ({me.full_name}); {groups}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +10,6 @@ from telegram import ReplyParameters
 from nanoclaw_core import Address, Refused
 
 CHANNEL: Final = "telegram"
-_MOST_PLACES: Final = 5000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,20 +78,3 @@ def chat_of(address: Address) -> tuple[int, int | None]:
 def reply(message_id: str | None) -> ReplyParameters | None:
     """To answer the message that is called so, or nothing if it is gone by then."""
     return None if message_id is None else ReplyParameters(number(message_id), allow_sending_without_reply=True)
-
-
-class Topics:
-    """In which topic of a forum the newest messages are: what Telegram tells of a reaction leaves that out."""
-
-    def __init__(self) -> None:
-        self._threads: OrderedDict[tuple[int, int], int] = OrderedDict()
-
-    def note(self, chat: int, message_id: int, thread: int | None) -> None:
-        if thread is not None:
-            self._threads[chat, message_id] = thread
-            if len(self._threads) > _MOST_PLACES:
-                self._threads.popitem(last=False)
-
-    def thread(self, chat: int, message_id: int) -> str | None:
-        found = self._threads.get((chat, message_id))
-        return None if found is None else str(found)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import anyio
 import httpx
 import telegram
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
@@ -23,6 +24,7 @@ from nanoclaw_core import ChatMoved, OutcomeUnknown, Refused, TryLater
 #: Seconds that one getUpdates waits for news, and for how much longer its connection may be silent.
 POLL: Final = 50
 _MARGIN: Final = 10
+_CLOSING: Final = 5.0
 
 #: What a bot is told of. Reactions come only to those who ask for them.
 ALLOWED: Final = (
@@ -85,7 +87,7 @@ class Bot(telegram.Bot):
 
 
 def open_bot(token: str, url: str, tls: ssl.SSLContext) -> Bot:
-    """A bot whose connections are made when they are needed; `close_bot` ends them."""
+    """See `Access.open`."""
     for name in ("httpx", "telegram"):  # they log addresses with the token in them, and what is said in chats
         library = logging.getLogger(name)
         library.setLevel(max(library.getEffectiveLevel(), logging.WARNING))
@@ -94,8 +96,10 @@ def open_bot(token: str, url: str, tls: ssl.SSLContext) -> Bot:
 
 
 async def close_bot(bot: Bot) -> None:
-    for request in bot._request:  # noqa: SLF001  # the library closes only what it has opened with a getMe
-        await request.shutdown()
+    """End the connections, also in a task that is cancelled."""
+    with anyio.move_on_after(_CLOSING, shield=True):
+        for request in bot._request:  # noqa: SLF001  # the library closes only what it has opened with a getMe
+            await request.shutdown()
 
 
 @contextmanager

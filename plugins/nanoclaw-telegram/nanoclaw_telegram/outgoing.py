@@ -31,27 +31,27 @@ class Call(Protocol):
 
 
 class Outgoing:
-    """Sends in the name of one bot. `name` makes a message's id out of its number, in the place where it stands."""
+    """Sends in the name of one bot. `name` is what the host calls the message with a number."""
 
-    def __init__(self, call: Call, name: Callable[[telegram.Message], str], largest: int) -> None:
+    def __init__(self, call: Call, name: Callable[[int], str], largest: int) -> None:
         self._call = call
         self._name = name
         self._largest = largest
 
     async def send(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None = None) -> Receipt:
-        if message.replaces is not None and message.text and await self._rewrite(message.to, message.replaces, message.text):
-            others = (await self._send_files(message, "")) if message.files else ()
-            return Receipt(message_id=message.replaces, others=others)
-        if message.files:
+        """Send the text, and the files with it; after it where it replaces a preview or has buttons, which albums have not."""
+        if message.files and not message.replaces and not buttons:
             first, *rest = await self._send_files(message, message.text)
             return Receipt(message_id=first, others=tuple(rest))
-        async with self._call(message.to) as bot:
-            sent = await say(bot, message.to, render(message.text), message.text, message.reply_to, buttons)
-        return Receipt(message_id=self._name(sent))
+        text = await self._send_text(message, buttons)
+        files = await self._send_files(message, "") if message.files else []
+        first, *rest = [*text, *files]
+        return Receipt(message_id=first, others=tuple(rest))
 
     async def edit(self, to: Address, message_id: str, text: str) -> None:
-        if not await self._rewrite(to, message_id, text):
-            raise Refused("Telegram lets the bot change this message no more")
+        async with self._call(to, repeatable=True) as bot:
+            if not await rewrite(bot, to, message_id, render(text), text):
+                raise Refused("Telegram lets the bot change this message no more")
 
     async def react(self, to: Address, message_id: str, emoji: str) -> None:
         chat, _ = chat_of(to)
@@ -61,15 +61,24 @@ class Outgoing:
         async with self._call(to, repeatable=True) as bot:
             await bot.set_message_reaction(chat, number(message_id), sign or None)
 
-    async def _send_files(self, message: OutboundMessage, caption: str) -> tuple[str, ...]:
+    async def _send_text(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None) -> list[str]:
+        """The message with the text, in the place of the preview where it is still there; none without a text."""
+        if message.replaces is not None and not message.text:
+            async with self._call(message.to, repeatable=True) as bot:
+                await remove(bot, message.to, message.replaces)
+            return []
+        words = render(message.text)
+        if message.replaces is not None:
+            async with self._call(message.to, repeatable=True) as bot:
+                if await rewrite(bot, message.to, message.replaces, words, message.text, buttons):
+                    return [message.replaces]
+        async with self._call(message.to) as bot:
+            return [self._name((await say(bot, message.to, words, message.text, message.reply_to, buttons)).message_id)]
+
+    async def _send_files(self, message: OutboundMessage, caption: str) -> list[str]:
         async with self._call(message.to, count=len(message.files)) as bot:
             sent = await send_files(bot, message, render(caption, CAPTION), self._largest)
-        return tuple(map(self._name, sent))
-
-    async def _rewrite(self, to: Address, message_id: str, text: str) -> bool:
-        """Give a message another text; False when it can be changed no more."""
-        async with self._call(to, repeatable=True) as bot:
-            return await rewrite(bot, to, message_id, render(text), text)
+        return [self._name(each.message_id) for each in sent]
 
 
 async def say(
@@ -122,3 +131,13 @@ async def rewrite(
             raise
         return await rewrite(bot, to, message_id, Words(text=plain), plain, buttons)
     return True
+
+
+async def remove(bot: Bot, to: Address, message_id: str) -> None:
+    """Take a message of the bot's away; one that is gone already is fine."""
+    chat, _ = chat_of(to)
+    try:
+        await bot.delete_message(chat, number(message_id))
+    except BadRequest as error:
+        if "not found" not in error.message.lower():
+            raise

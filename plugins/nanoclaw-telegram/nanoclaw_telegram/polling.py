@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Any, Final, NoReturn
 
 import structlog
-import telegram
 from telegram.error import Conflict, InvalidToken, TelegramError
 
 from nanoclaw_core import (
@@ -161,12 +160,6 @@ def _album(update: Update) -> tuple[Any, Any] | None:  # the same
     if not isinstance(message, dict) or not isinstance(message.get("chat"), dict) or not message.get("media_group_id"):
         return None
     return message["chat"].get("id"), message["media_group_id"]
-
-
-async def introduce(bot: Bot) -> telegram.User:
-    """Who the bot is."""
-    with explained():
-        return await bot.get_me()
 
 
 @contextmanager

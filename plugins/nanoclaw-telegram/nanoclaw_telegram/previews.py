@@ -12,11 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import telegram
-
 from nanoclaw_core import Address, Clock, OutcomeUnknown, Refused
 from nanoclaw_telegram.ids import chat_of
-from nanoclaw_telegram.outgoing import Call, rewrite, say
+from nanoclaw_telegram.outgoing import Call, remove, rewrite, say
 from nanoclaw_telegram.pacing import Pace
 from nanoclaw_telegram.words import render
 
@@ -38,7 +36,7 @@ class _Shown:
 class Previews:
     """What is shown of each answer, by its key."""
 
-    def __init__(self, call: Call, pace: Pace, clock: Clock, name: Callable[[telegram.Message], str]) -> None:
+    def __init__(self, call: Call, pace: Pace, clock: Clock, name: Callable[[int], str]) -> None:
         self._call = call
         self._pace = pace
         self._clock = clock
@@ -48,6 +46,9 @@ class Previews:
 
     async def draft(self, to: Address, text: str, key: str, message_id: str | None) -> str | None:
         """See `StreamingChannel`."""
+        if not text:
+            await self._take_away(to, message_id)
+            return None
         is_private = chat_of(to)[0] > 0 and to.chat not in self._undrafted
         shown = self._due(key, text, DRAFT_INTERVAL if is_private else EDIT_INTERVAL)
         if shown is None or not self._pace.has_room(to.chat):
@@ -68,6 +69,11 @@ class Previews:
             self._shown.popitem(last=False)
         return None if shown.is_over or shown.text == text or now - shown.at < interval else shown
 
+    async def _take_away(self, to: Address, message_id: str | None) -> None:
+        if message_id is not None:  # a draft goes by itself
+            async with self._call(to, repeatable=True) as bot:
+                await remove(bot, to, message_id)
+
     async def _show_draft(self, to: Address, text: str, key: str) -> None:
         chat, thread = chat_of(to)
         words = render(text)
@@ -86,7 +92,7 @@ class Previews:
             return message_id
         try:
             async with self._call(to, count=0) as bot:
-                return self._name(await say(bot, to, words, text))
+                return self._name((await say(bot, to, words, text)).message_id)
         except OutcomeUnknown:
             shown.is_over = True  # one message that nobody will edit is enough
             raise

@@ -11,7 +11,7 @@ from telegram import ChatMember, Message, MessageEntity, Update
 
 from nanoclaw_core import Address, InboundKind, InboundMessage, Quote, Sender
 from nanoclaw_telegram.content import files_of, text_of
-from nanoclaw_telegram.ids import CHANNEL, Place, Topics
+from nanoclaw_telegram.ids import CHANNEL, Place
 from nanoclaw_telegram.words import Words
 
 #: What reading an update that is not as documented may raise, in the library and here.
@@ -54,10 +54,9 @@ Found = InboundMessage | Moved | Reachable | Press | None
 class Reader:
     """Reads the updates of the bot `me`."""
 
-    def __init__(self, me: telegram.User, place: Place, topics: Topics) -> None:
+    def __init__(self, me: telegram.User, place: Place) -> None:
         self._me = me
         self._place = place
-        self._topics = topics
         self._handle = f"@{me.username}".lower()
 
     def read(self, raw: Mapping[str, Any]) -> Found:  # Any: JSON that nobody has checked
@@ -115,9 +114,8 @@ class Reader:
 
     def _reaction(self, reaction: telegram.MessageReactionUpdated, update_id: int) -> Found:
         chat, message_id = reaction.chat, reaction.message_id
-        thread = self._topics.thread(chat.id, message_id)
         return InboundMessage(
-            address=Address(channel=CHANNEL, chat=str(chat.id), thread=thread),
+            address=Address(channel=CHANNEL, chat=str(chat.id)),  # Telegram does not say in which topic
             message_id=self._place.name(message_id, f"reaction{update_id}"),
             sender=self._sender(reaction.user, reaction.actor_chat),
             text=" ".join(map(_sign, reaction.new_reaction)),
@@ -153,7 +151,6 @@ class Reader:
 
     def _address(self, message: Message) -> Address:
         thread = message.message_thread_id if message.is_topic_message else None  # outside of forums, it names a reply
-        self._topics.note(message.chat.id, message.message_id, thread)
         return Address(channel=CHANNEL, chat=str(message.chat.id), thread=None if thread is None else str(thread))
 
     def _sender(self, user: telegram.User | None, chat: telegram.Chat | None) -> Sender:

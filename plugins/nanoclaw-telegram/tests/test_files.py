@@ -186,6 +186,12 @@ async def test_a_file_that_telegram_would_not_take_is_refused_before_it_leaves(
     assert platform.calls == []
 
 
+async def test_files_alone_take_a_preview_away(platform: TelegramPeer, telegram: TelegramChannel, written: Any) -> None:
+    preview = await telegram.send(with_files(text="I th"))
+    receipt = await telegram.send(with_files(written("a.pdf"), replaces=preview.message_id))
+    assert [str(message_id) for _, message_id in platform.chats.messages] == [receipt.message_id]
+
+
 async def test_a_file_that_is_gone_is_refused(telegram: TelegramChannel, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"a\.pdf cannot be read"):
         await telegram.send(with_files(OutboundFile(name="a.pdf", path=tmp_path / "gone", size=1)))

@@ -94,6 +94,16 @@ async def test_a_preview_that_somebody_deleted_does_not_come_back(
     assert [call.method for call in platform.calls] == ["sendMessage", "editMessageText"]
 
 
+async def test_a_preview_of_which_nothing_came_is_taken_away(platform: TelegramPeer, telegram: TelegramChannel) -> None:
+    message_id = await telegram.draft(GROUP, "I", "key")
+    assert platform.chats.messages
+    for _ in range(2):  # a second time is fine
+        assert await telegram.draft(GROUP, "", "key", message_id) is None
+    assert platform.chats.messages == {}
+    await telegram.draft(PRIVATE, "I", "key-2")
+    assert await telegram.draft(PRIVATE, "", "key-2") is None
+
+
 async def test_a_preview_in_doubt_is_not_followed_by_another(
     platform: TelegramPeer, telegram: TelegramChannel, nanoclaw_clock: FakeClock
 ) -> None:

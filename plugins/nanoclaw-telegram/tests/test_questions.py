@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from nanoclaw_core import Address, Choice, OutboundMessage, Question, Refused
+from nanoclaw_core import Address, Choice, OutboundFile, OutboundMessage, Question, Refused
 from nanoclaw_telegram.channel import TelegramChannel
 from tests.peers.host import Host
 from tests.peers.telegram import Refusal, TelegramPeer
@@ -100,6 +103,21 @@ async def test_a_question_that_is_not_known_any_more_loses_its_buttons_and_is_an
     assert "reply_markup" not in shown(platform, receipt.message_id)
     (answer,) = [data for data in platform.called("sendMessage") if data["text"] == "✓ Yes"]
     assert answer["reply_parameters"]["message_id"] == int(receipt.message_id)
+
+
+async def test_a_question_takes_the_place_of_its_preview(platform: TelegramPeer, telegram: TelegramChannel) -> None:
+    preview = await telegram.draft(GROUP, "May", "key")
+    receipt = await telegram.ask(replace(ASKED, replaces=preview), QUESTION)
+    assert receipt.message_id == preview
+    assert labels(shown(platform, receipt.message_id)) == [["Yes", "No"]]
+
+
+async def test_a_question_about_a_file_comes_with_it(platform: TelegramPeer, telegram: TelegramChannel, tmp_path: Path) -> None:
+    (tmp_path / "plan").write_bytes(b"x")
+    file = OutboundFile(name="plan.pdf", path=tmp_path / "plan", size=1)
+    receipt = await telegram.ask(replace(ASKED, files=(file,)), QUESTION)
+    assert labels(shown(platform, receipt.message_id)) == [["Yes", "No"]]
+    assert "document" in shown(platform, receipt.others[0])
 
 
 async def test_long_labels_get_a_line_each(platform: TelegramPeer, telegram: TelegramChannel) -> None:

@@ -66,18 +66,6 @@ async def test_a_thread_is_answered_in_its_topic(platform: TelegramPeer, telegra
     assert platform.chats.actions[0]["message_thread_id"] == "7"
 
 
-async def test_a_reaction_to_the_bots_message_in_a_topic_belongs_there(
-    platform: TelegramPeer, host: Host, telegram: TelegramChannel
-) -> None:
-    platform.say("hi", chat=FORUM, message_thread_id=7, is_topic_message=True)
-    async with host.running(telegram):
-        await host.received()
-        receipt = await telegram.send(words("hello", Address(channel="telegram", chat=str(FORUM["id"]), thread="7")))
-        platform.react(shown(platform, receipt.message_id, FORUM), "👍")
-        reaction = (await host.received(2))[1]
-    assert (reaction.about, reaction.address.thread) == (receipt.message_id, "7")
-
-
 async def test_sending_needs_no_running_channel_and_leaves_nothing_open(
     platform: TelegramPeer, host: Host, telegram: TelegramChannel
 ) -> None:

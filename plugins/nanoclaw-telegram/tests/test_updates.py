@@ -8,7 +8,7 @@ import pytest
 from telegram import User
 
 from nanoclaw_core import FileKind, InboundKind, InboundMessage, Quote
-from nanoclaw_telegram.ids import Place, Topics
+from nanoclaw_telegram.ids import Place
 from nanoclaw_telegram.updates import MALFORMED, Found, Moved, Press, Reachable, Reader, together
 from tests.peers.telegram_chats import ADA, BEN, BOT, CLUB, FAMILY, FORUM, HOME, NEWS, Chats, Json
 
@@ -23,7 +23,7 @@ def chats() -> Chats:
 
 @pytest.fixture
 def reader() -> Reader:
-    return Reader(ME, Place(bot_id=BOT["id"]), Topics())
+    return Reader(ME, Place(bot_id=BOT["id"]))
 
 
 def read(reader: Reader, **payload: Any) -> Found:
@@ -313,12 +313,6 @@ def test_a_reaction_is_about_its_message(reader: Reader, chats: Chats, signs: li
     assert (found.sender.name, found.is_group) == ("Ben", True)
 
 
-def test_a_reaction_in_a_topic_belongs_to_that_thread(reader: Reader, chats: Chats) -> None:
-    said = chats.add(FORUM, sender=ADA, text="hi", message_thread_id=7, is_topic_message=True)
-    read(reader, message=said)
-    assert message(read(reader, message_reaction=reaction(said))).address.thread == "7"
-
-
 def test_a_pressed_button_answers_its_question(reader: Reader, chats: Chats) -> None:
     asked = chats.add(FORUM, sender=BOT, text="Really?", message_thread_id=7, is_topic_message=True)
     query = {"id": "77", "from": BEN, "message": asked, "chat_instance": "1", "data": "approval:12:yes"}
@@ -411,5 +405,5 @@ def test_a_malformed_update_raises_what_the_loop_expects(reader: Reader, payload
 def test_another_bots_messages_have_other_names(chats: Chats) -> None:
     place = Place.of("1:1001:0", bot_id=BOT["id"])
     said = chats.add(HOME, sender=ADA, text="hi")
-    found = message(Reader(ME, place, Topics()).read({"update_id": 1, "message": said}))
+    found = message(Reader(ME, place).read({"update_id": 1, "message": said}))
     assert found.message_id == f"{said['message_id']}.bot1"
