@@ -88,7 +88,7 @@ class Account:
                 with in_our_words(repeatable=repeatable):
                     yield bot
             except TryLater as later:
-                if later.after is not None:
+                if later.after is not None and to.chat:
                     self._pace.hold(to.chat, later.after)
                 raise
 

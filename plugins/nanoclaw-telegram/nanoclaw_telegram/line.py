@@ -37,8 +37,19 @@ ALLOWED: Final = (
     "my_chat_member",
 )
 
-#: Nothing had left when these were raised.
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+#: Nothing, or only a part that says nothing, had left when these were raised.
+_NEVER_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.WriteError,
+    httpx.WriteTimeout,
+)
+
+#: What the library understands by itself.
+_TOLD_APART: Final = (400, 401, 403, 404, 409)
 
 
 class NotDone(NetworkError):
@@ -134,16 +145,29 @@ def _answer(payload: bytes) -> dict[str, Any] | None:  # Any: JSON
 
 def _judge(code: int, answer: dict[str, Any] | None) -> None:  # the same
     """Raise where the library's own judgement would be too coarse."""
-    description = str((answer or {}).get("description") or f"HTTP {code}")
-    parameters = (answer or {}).get("parameters")
     if code == 429:
-        after = parameters.get("retry_after") if isinstance(parameters, dict) else None
-        raise NotDone("Telegram asks for a pause", float(after) if isinstance(after, int | float) else None)
-    if answer is None and (200 <= code < 300 or code == 504):
-        raise NetworkError(f"these are not the words of a Bot API server (HTTP {code})")
-    if code >= 500 or (answer is None and code != 413):
-        raise NotDone(f"the Bot API cannot be used now ({description})")
-    if 200 <= code < 300 and answer is not None and "result" not in answer:
+        raise NotDone("Telegram asks for a pause", _pause(answer))
+    if answer is None:
+        raise _nonsense(code)
+    description = str(answer.get("description") or f"HTTP {code}")
+    if code >= 500:
+        raise NotDone(f"Telegram could not do it ({description})")
+    if code < 300 and "result" not in answer:
+        raise _nonsense(code) if answer["ok"] else BadRequest(description)
+    if code >= 300 and (code not in _TOLD_APART or "method not found" in description):
         raise BadRequest(description)
-    if (code == 404 and "method" in description) or (code >= 400 and code not in (400, 401, 403, 404, 409)):
-        raise BadRequest(description)
+
+
+def _nonsense(code: int) -> NetworkError:
+    """What to raise when something else answers in the place of a Bot API server."""
+    if code == 413:
+        return BadRequest("it is too large")
+    if code < 300 or code == 504:
+        return NetworkError(f"these are not the words of a Bot API server (HTTP {code})")
+    return NotDone(f"no Bot API server answers (HTTP {code})")
+
+
+def _pause(answer: dict[str, Any] | None) -> float | None:  # the same
+    parameters = (answer or {}).get("parameters")
+    after = parameters.get("retry_after") if isinstance(parameters, dict) else None
+    return float(after) if isinstance(after, int | float) else None

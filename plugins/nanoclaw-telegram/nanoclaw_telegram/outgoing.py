@@ -19,6 +19,7 @@ from nanoclaw_telegram.words import CAPTION, Words, render
 
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 _VARIATION: Final = "\ufe0f"
+_LOST: Final = ("message to edit not found", "can't be edited", "message_id_invalid")
 
 
 class Call(Protocol):
@@ -39,14 +40,11 @@ class Outgoing:
         self._largest = largest
 
     async def send(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None = None) -> Receipt:
-        """Send the text, and the files with it; after it where it replaces a preview or has buttons, which albums have not."""
-        if message.files and not message.replaces and not buttons:
-            first, *rest = await self._send_files(message, message.text)
+        """Send the files with the text as their caption, or else the text, in the place of its preview."""
+        if message.files:
+            first, *rest = await self._send_files(message)
             return Receipt(message_id=first, others=tuple(rest))
-        text = await self._send_text(message, buttons)
-        files = await self._send_files(message, "") if message.files else []
-        first, *rest = [*text, *files]
-        return Receipt(message_id=first, others=tuple(rest))
+        return Receipt(message_id=await self._send_text(message, buttons))
 
     async def edit(self, to: Address, message_id: str, text: str) -> None:
         async with self._call(to, repeatable=True) as bot:
@@ -61,23 +59,21 @@ class Outgoing:
         async with self._call(to, repeatable=True) as bot:
             await bot.set_message_reaction(chat, number(message_id), sign or None)
 
-    async def _send_text(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None) -> list[str]:
-        """The message with the text, in the place of the preview where it is still there; none without a text."""
-        if message.replaces is not None and not message.text:
-            async with self._call(message.to, repeatable=True) as bot:
-                await remove(bot, message.to, message.replaces)
-            return []
+    async def _send_text(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None) -> str:
         words = render(message.text)
         if message.replaces is not None:
             async with self._call(message.to, repeatable=True) as bot:
                 if await rewrite(bot, message.to, message.replaces, words, message.text, buttons):
-                    return [message.replaces]
+                    return message.replaces
         async with self._call(message.to) as bot:
-            return [self._name((await say(bot, message.to, words, message.text, message.reply_to, buttons)).message_id)]
+            return self._name((await say(bot, message.to, words, message.text, message.reply_to, buttons)).message_id)
 
-    async def _send_files(self, message: OutboundMessage, caption: str) -> list[str]:
+    async def _send_files(self, message: OutboundMessage) -> list[str]:
+        if message.replaces is not None:  # a text cannot become a picture
+            async with self._call(message.to, repeatable=True) as bot:
+                await remove(bot, message.to, message.replaces)
         async with self._call(message.to, count=len(message.files)) as bot:
-            sent = await send_files(bot, message, render(caption, CAPTION), self._largest)
+            sent = await send_files(bot, message, render(message.text, CAPTION), self._largest)
         return [self._name(each.message_id) for each in sent]
 
 
@@ -125,7 +121,7 @@ async def rewrite(
         reason = error.message.lower()
         if "not modified" in reason:
             return True
-        if "message to edit not found" in reason or "can't be edited" in reason:
+        if any(sign in reason for sign in _LOST):
             return False
         if words.text == plain and not words.entities:
             raise

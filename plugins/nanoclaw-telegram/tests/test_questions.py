@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from nanoclaw_core import Address, Choice, OutboundFile, OutboundMessage, Question, Refused
+from nanoclaw_core import Address, Choice, OutboundMessage, Question, Refused
 from nanoclaw_telegram.channel import TelegramChannel
 from tests.peers.host import Host
 from tests.peers.telegram import Refusal, TelegramPeer
@@ -110,14 +109,6 @@ async def test_a_question_takes_the_place_of_its_preview(platform: TelegramPeer,
     receipt = await telegram.ask(replace(ASKED, replaces=preview), QUESTION)
     assert receipt.message_id == preview
     assert labels(shown(platform, receipt.message_id)) == [["Yes", "No"]]
-
-
-async def test_a_question_about_a_file_comes_with_it(platform: TelegramPeer, telegram: TelegramChannel, tmp_path: Path) -> None:
-    (tmp_path / "plan").write_bytes(b"x")
-    file = OutboundFile(name="plan.pdf", path=tmp_path / "plan", size=1)
-    receipt = await telegram.ask(replace(ASKED, files=(file,)), QUESTION)
-    assert labels(shown(platform, receipt.message_id)) == [["Yes", "No"]]
-    assert "document" in shown(platform, receipt.others[0])
 
 
 async def test_long_labels_get_a_line_each(platform: TelegramPeer, telegram: TelegramChannel) -> None:
