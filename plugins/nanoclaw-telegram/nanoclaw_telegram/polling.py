@@ -150,6 +150,7 @@ class Polling:
                 log.warning("telegram.refusal_unsent", reason=str(failure))
 
     async def _press(self, press: Press, cursor: str) -> None:
+        self._questions.note(press)  # before the host can show the answer
         is_first = press.answer is not None and await self._receive(press.answer, cursor)
         await self._questions.pressed(press, is_first=is_first)
 

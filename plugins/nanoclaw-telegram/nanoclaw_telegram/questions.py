@@ -52,12 +52,13 @@ class Questions:
                 raise
             await say(bot, to, Words(text=text), text, message_id)
 
+    def note(self, press: Press) -> None:
+        """Remember what the question under which somebody pressed says: an earlier host may have asked it."""
+        if press.answer is not None and press.under.text:
+            self._remember(chat_of(press.answer.address)[0], number(press.answer.message_id), press.under)
+
     async def pressed(self, press: Press, *, is_first: bool) -> None:
         """Tell who pressed a button that it was heard, for at most a few seconds: their app waits for that."""
-        if press.answer is not None and press.under.text:
-            chat, asked = chat_of(press.answer.address)[0], number(press.answer.message_id)
-            if is_first:
-                self._remember(chat, asked, press.under)
         said = _UNKNOWN if press.answer is None else None if is_first else _ANSWERED
         await self.acknowledge(press.query, said, press.answer.address if press.answer else None)
 
