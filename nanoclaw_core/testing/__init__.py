@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nanoclaw_core.testing.channel import FakeChannel
     from nanoclaw_core.testing.clock import FakeClock
-    from nanoclaw_core.testing.contracts import ChannelContract, ChannelPeer, CheckContract
+    from nanoclaw_core.testing.contracts import ChannelContract, CheckContract, Platform, Shown, Trouble
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
     "channel": "FakeChannel",
     "clock": "FakeClock",
-    "contracts": "ChannelContract ChannelPeer CheckContract",
+    "contracts": "ChannelContract CheckContract Platform Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
@@ -26,13 +26,15 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 __all__ = [
     "ChannelContract",
-    "ChannelPeer",
     "CheckContract",
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
+    "Platform",
     "Reply",
     "ScriptedModel",
+    "Shown",
+    "Trouble",
 ]
 
 
