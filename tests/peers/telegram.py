@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import anyio
 from aiohttp import BodyPartReader, web
@@ -65,7 +66,7 @@ class Refusal(Failure):
 
     code: int
     description: str = "scripted"
-    retry_after: int | None = None
+    retry_after: float | None = None
 
     def response(self) -> web.Response:
         parameters = None if self.retry_after is None else {"retry_after": self.retry_after}
@@ -107,6 +108,7 @@ class TelegramPeer:
         self.webhook = ""
         self._allowed: list[str] | None = None
         self._scripts: dict[str, deque[Failure]] = defaultdict(deque)
+        self._connections: WeakSet[asyncio.Transport] = WeakSet()
         self._held: dict[str, anyio.Event] = {}
         self._update_ids = count(1000)
         self._poll: anyio.Event | None = None  # set to end the one that waits
@@ -187,6 +189,11 @@ class TelegramPeer:
         self.token = token
         self._end_poll()
 
+    def cut(self) -> None:
+        """Break every connection; new ones are accepted."""
+        for transport in list(self._connections):
+            transport.abort()
+
     def called(self, method: str) -> list[Json]:
         """The parameters of every call of `method`, in order."""
         return [call.data for call in self.calls if call.method == method]
@@ -214,6 +221,8 @@ class TelegramPeer:
     # --- the bot's side ---------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if isinstance(request.transport, asyncio.Transport):
+            self._connections.add(request.transport)
         method = request.match_info["method"]
         call = await _call(request, method)
         if refused := self._stranger(request):

@@ -123,6 +123,10 @@ class Chats:
         self.paths[f"{folder}/{number}-{name}"] = content
         return found
 
+    def content(self, file_id: str) -> bytes:
+        """What is in a file."""
+        return self.paths[self.files[file_id]["file_path"]]
+
     def close(self, chat: Json, code: int, description: str) -> None:
         """From now on the bot is refused there: `kick`, `block` and `delete` say it in Telegram's words."""
         self._closed[chat["id"]] = Rejected(code, description)

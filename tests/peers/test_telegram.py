@@ -186,6 +186,19 @@ async def test_silence_lasts_as_long_as_the_client_waits(peer: TelegramPeer, bot
             tasks.cancel_scope.cancel()
 
 
+async def test_every_connection_can_be_cut_and_new_ones_are_accepted(peer: TelegramPeer, bot: Bot) -> None:
+    async def poll() -> None:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await bot.ask("getUpdates", timeout=60)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(poll)
+            await peer.confirmed()
+            peer.cut()
+    assert (await bot.do("getMe"))["is_bot"]
+
+
 # --- messages -------------------------------------------------------------------------------------------------------------
 
 
