@@ -69,7 +69,8 @@ class ChannelContract:
         return Inbox()
 
     @pytest.fixture
-    def channel(self, platform: Platform, inbox: Inbox) -> Channel:
+    async def channel(self, platform: Platform, inbox: Inbox) -> Channel:
+        """Made where an event loop runs, as the host does it."""
         return self.make_channel(platform, inbox.context())
 
     # --- receiving --------------------------------------------------------------------------------------------------------
