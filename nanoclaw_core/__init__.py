@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ChannelRevoked,
         ChatMoved,
         ContainerFailed,
+        CredentialRefused,
         DeliveryError,
         ImageBuildFailed,
         MessageTooLong,
@@ -93,8 +94,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed DeliveryError ImageBuildFailed MessageTooLong "
-    "ModelUnavailable NanoClawError OutcomeUnknown Refused RuntimeUnavailable TryLater",
+    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed CredentialRefused DeliveryError ImageBuildFailed "
+    "MessageTooLong ModelUnavailable NanoClawError OutcomeUnknown Refused RuntimeUnavailable TryLater",
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
     "InboundFile InboundKind InboundMessage LengthUnit Limits Manifest Missed ModelRequest Mount "
@@ -133,6 +134,7 @@ __all__ = [
     "ContainerFailed",
     "ContainerSpec",
     "ContainerState",
+    "CredentialRefused",
     "DeliveryError",
     "EditingChannel",
     "Event",
