@@ -51,7 +51,12 @@ class Access:
         return int(match[1])
 
     def open(self, tls: ssl.SSLContext) -> Bot:
-        """A bot whose connections are made when they are needed; `close_bot` ends them."""
+        """A bot whose connections are made when they are needed; `close_bot` ends them.
+
+        Raises:
+            ChannelRevoked: no bot has such a token.
+        """
+        self.bot_id  # noqa: B018  # what is no token is not sent to anybody
         return open_bot(self.token, self.url, tls)
 
 

@@ -40,9 +40,9 @@ _SHARED: Final = (
     "Another program asks Telegram for the messages of this bot, and takes them away from this one. Stop it (another "
     "NanoClaw with the same token?), or give each a bot of its own: `nanoclaw channel setup telegram`."
 )
-_WEBHOOK: Final = (
-    "Telegram sends the messages of this bot to a web address (a webhook), so that nobody can ask for them. Another "
-    "program has set that. Give this one a bot of its own: `nanoclaw channel setup telegram`."
+WEBHOOK: Final = (
+    "Telegram sends its messages to a web address (a webhook), so that nobody can ask for them. Another program has set that. "
+    "Take a bot of your own for NanoClaw: `nanoclaw channel setup telegram`."
 )
 
 Update = Mapping[str, Any]  # Any: JSON that nobody has checked
@@ -171,6 +171,6 @@ def explained() -> Iterator[None]:
     except InvalidToken as error:
         raise ChannelRevoked(CHANNEL, _REVOKED) from error
     except Conflict as error:
-        raise NanoClawError(_WEBHOOK if "webhook" in error.message else _SHARED) from error
+        raise NanoClawError(WEBHOOK if "webhook" in error.message else _SHARED) from error
     except TelegramError as error:
         raise NanoClawError(f"Telegram cannot be asked for messages: {error.message}. It keeps them for a day.") from error

@@ -144,7 +144,8 @@ def test_the_manifest_says_what_a_person_has_to_supply() -> None:
     token, url = factory.manifest.fields
     assert (token.variable, token.secret, token.required) == ("TELEGRAM_BOT_TOKEN", True, True)
     assert (url.variable, url.secret, url.required) == ("TELEGRAM_API_URL", False, False)
-    assert "BotFather" in token.help
+    assert "BotFather" in token.where
+    assert factory.manifest.pairs
 
 
 def test_the_readme_names_every_variable_and_the_changelog_this_version() -> None:
