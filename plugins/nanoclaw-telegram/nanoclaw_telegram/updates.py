@@ -163,6 +163,8 @@ class Reader:
 
     def _quote(self, message: Message) -> Quote | None:
         original = message.reply_to_message
+        if original is None and message.quote:  # of another chat
+            return Quote(message_id="", text=message.quote.text)
         if original is None or original.forum_topic_created:  # what is said in a topic replies to the topic's beginning
             return None
         text = message.quote.text if message.quote else text_of(original)

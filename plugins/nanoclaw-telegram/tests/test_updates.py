@@ -88,6 +88,13 @@ def test_a_quoted_part_is_all_that_is_quoted(reader: Reader, chats: Chats) -> No
     assert found.reply_to.text == "who cooks?"
 
 
+def test_a_quote_from_another_chat_has_no_message_here(reader: Reader, chats: Chats) -> None:
+    origin = {"type": "hidden_user", "sender_user_name": "Zoe", "date": 1_700_000_000}
+    fields: Json = {"external_reply": {"origin": origin}, "quote": {"text": "Tea?", "position": 0}}
+    found = message(read(reader, message=chats.add(HOME, sender=ADA, text="Yes", **fields)))
+    assert found.reply_to == Quote(message_id="", text="Tea?")
+
+
 def test_the_beginning_of_a_topic_is_no_quote(reader: Reader, chats: Chats) -> None:
     beginning = chats.add(FORUM, sender=BOT, forum_topic_created={"name": "Garden", "icon_color": 1})
     place: Json = {"message_thread_id": 1, "is_topic_message": True}
