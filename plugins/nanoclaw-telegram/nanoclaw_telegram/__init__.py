@@ -17,7 +17,7 @@ MANIFEST = Manifest(
             label="The bot's token",
             where="from @BotFather; /token shows that of an earlier bot",
             help="it looks like 123456789:AAF…",
-            pattern=r"\d+:[A-Za-z0-9_-]{30,}",
+            pattern=r"[0-9]+:[A-Za-z0-9_-]{30,}",
             form="digits, a colon, and some 35 letters, digits, - or _, as BotFather gives it",
         ),
         SetupField(

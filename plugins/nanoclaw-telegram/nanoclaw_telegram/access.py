@@ -17,7 +17,7 @@ from nanoclaw_telegram.line import Bot, open_bot
 
 PUBLIC_API: Final = "https://api.telegram.org"
 
-_TOKEN: Final = re.compile(r"(\d+):[A-Za-z0-9_-]+")
+_TOKEN: Final = re.compile(r"([0-9]+):[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

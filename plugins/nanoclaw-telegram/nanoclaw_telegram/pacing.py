@@ -47,6 +47,7 @@ class Pace:
             for name in (chat, ""):
                 rate = _rate(name)
                 self._due[name] = max(self._due.get(name, 0.0), self._clock.monotonic()) + rate.interval * count
+            self._forget()
         return wait
 
     async def turn(self, chat: str, count: int = 1) -> None:

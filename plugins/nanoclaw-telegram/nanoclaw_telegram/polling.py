@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, NoReturn
 
@@ -151,7 +152,8 @@ class Polling:
 
     async def _press(self, press: Press, cursor: str) -> None:
         self._questions.note(press)  # before the host can show the answer
-        is_first = press.answer is not None and await self._receive(press.answer, cursor)
+        answer = press.answer and replace(press.answer, sent_at=self._clock.time())  # Telegram does not say when
+        is_first = answer is not None and await self._receive(answer, cursor)
         await self._questions.pressed(press, is_first=is_first)
 
 

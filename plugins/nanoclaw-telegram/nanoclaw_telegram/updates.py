@@ -40,7 +40,7 @@ class Reachable:
 class Press:
     """Somebody pressed a button; Telegram shows that it is being worked on until `query` is answered.
 
-    `answer` is None when the button is none of this channel's. `under` is what the message says.
+    `answer` is None when the button is none of this channel's, and its time is not known. `under` is what the message says.
     """
 
     query: str
@@ -139,7 +139,7 @@ class Reader:
             message_id=self._place.name(message.message_id, f"press{query.id}"),
             sender=self._sender(query.from_user, None),
             text=choice,
-            sent_at=known.date.timestamp() if known else 0.0,
+            sent_at=0.0,
             is_group=message.chat.type in _GROUPS,
             chat_name=_name(message.chat),
             kind=InboundKind.ANSWER,

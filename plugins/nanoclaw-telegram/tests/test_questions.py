@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,7 @@ async def test_a_question_is_answered_by_a_button(platform: TelegramPeer, host: 
         (answer,) = await host.received()
         await platform.wait_for(lambda: platform.chats.answers[query])
     assert (answer.about, answer.text, answer.sender.name, answer.address) == ("approval-12", "yes", "Ben", GROUP)
+    assert abs(answer.sent_at - time.time()) < 60
 
 
 async def test_only_the_first_press_counts_and_the_second_is_told(
