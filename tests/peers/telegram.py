@@ -198,9 +198,9 @@ class TelegramPeer:
         """The parameters of every call of `method`, in order."""
         return [call.data for call in self.calls if call.method == method]
 
-    async def wait_for(self, condition: Callable[[], object]) -> None:
+    async def wait_for(self, condition: Callable[[], object], patience: float = PATIENCE) -> None:
         """Wait until `condition()` holds; it is looked at whenever something happens here."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(patience):
             while not condition():
                 await self._changed.wait()
 
