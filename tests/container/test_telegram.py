@@ -53,7 +53,6 @@ async def talk(host: Host, telegram: TelegramPeer) -> None:
     notes = telegram.chats.store(b"what was in the file", "documents/notes.txt") | {"file_name": "../notes.txt"}
     telegram.say(document=notes, caption="!bash cat /nanoclaw/inbox/*/notes.txt; exit")
     assert "what was in the file" in (await answers(telegram, 2))[1]
-    assert telegram.chats.actions[0]["action"] == "typing"
 
 
 async def test_what_is_said_on_telegram_is_answered_out_of_a_container(nanoclaw_home: Path) -> None:
