@@ -36,9 +36,9 @@ class Account:
         self._pace = Pace(self._clock)
         self._bot: Bot | None = None
         self._users = 0
-        self.outgoing = Outgoing(self._call, place.name, largest)
-        self.questions = Questions(self._call, self.outgoing)
-        self.previews = Previews(self._call, self._pace, self._clock, place.name)
+        self.outgoing = Outgoing(self._call, place, largest)
+        self.questions = Questions(self._call, place, self.outgoing)
+        self.previews = Previews(self._call, place, self._pace, self._clock)
 
     @classmethod
     async def of(cls, context: ChannelContext, access: Access, *, largest: int) -> Self:

@@ -48,19 +48,32 @@ class Place:
         >>> [Place(bot_id=1).name(7), Place(bot_id=1, era=2).name(7, "edit1001")]
         ['7', '7.bot2.edit1001']
         """
-        return ".".join([str(message_id), *([f"bot{self.era}"] if self.era else []), *([mark] if mark else [])])
+        return ".".join([str(message_id), *self._bot, *([mark] if mark else [])])
 
+    def number(self, name: str) -> int:
+        """The number of the message that is called so, or to which that happened.
 
-def number(message_id: str) -> int:
-    """The number of a message that `Place.name` called so.
+        >>> Place(bot_id=1).number("7.edit1001")
+        7
 
-    Raises:
-        Refused: no message of Telegram's is called so.
-    """
-    digits = message_id.partition(".")[0]
-    if not digits.isdecimal():
-        raise Refused(f"no message on Telegram is called {message_id!r}")
-    return int(digits)
+        Raises:
+            Refused: no message of this bot's is called so.
+        """
+        digits, *marks = name.split(".")
+        if not digits.isdecimal() or [mark for mark in marks if mark.startswith("bot")] != self._bot:
+            raise Refused(f"this bot knows no message {name!r}")
+        return int(digits)
+
+    def reply(self, name: str | None) -> ReplyParameters | None:
+        """To answer the message that is called so, or nothing if it is gone by then, or was another bot's."""
+        try:
+            return None if name is None else ReplyParameters(self.number(name), allow_sending_without_reply=True)
+        except Refused:
+            return None
+
+    @property
+    def _bot(self) -> list[str]:
+        return [f"bot{self.era}"] if self.era else []
 
 
 def chat_of(address: Address) -> tuple[int, int | None]:
@@ -73,8 +86,3 @@ def chat_of(address: Address) -> tuple[int, int | None]:
         return int(address.chat), int(address.thread) if address.thread else None
     except ValueError as error:
         raise Refused(f"no chat on Telegram is called {address.chat!r}") from error
-
-
-def reply(message_id: str | None) -> ReplyParameters | None:
-    """To answer the message that is called so, or nothing if it is gone by then."""
-    return None if message_id is None else ReplyParameters(number(message_id), allow_sending_without_reply=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 import telegram
-from telegram import InlineKeyboardMarkup, LinkPreviewOptions
+from telegram import InlineKeyboardMarkup, LinkPreviewOptions, ReplyParameters
 from telegram.constants import ReactionEmoji
 from telegram.error import BadRequest
 
 from nanoclaw_core import Address, OutboundMessage, Receipt, Refused
-from nanoclaw_telegram.ids import chat_of, number, reply
+from nanoclaw_telegram.ids import Place, chat_of
 from nanoclaw_telegram.line import Bot
 from nanoclaw_telegram.uploads import send_files
 from nanoclaw_telegram.words import CAPTION, Words, render
@@ -32,11 +31,11 @@ class Call(Protocol):
 
 
 class Outgoing:
-    """Sends in the name of one bot. `name` is what the host calls the message with a number."""
+    """Sends in the name of one bot. A file has at most `largest` bytes."""
 
-    def __init__(self, call: Call, name: Callable[[int], str], largest: int) -> None:
+    def __init__(self, call: Call, place: Place, largest: int) -> None:
         self._call = call
-        self._name = name
+        self._place = place
         self._largest = largest
 
     async def send(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None = None) -> Receipt:
@@ -47,34 +46,38 @@ class Outgoing:
         return Receipt(message_id=await self._send_text(message, buttons))
 
     async def edit(self, to: Address, message_id: str, text: str) -> None:
+        changed = self._place.number(message_id)
         async with self._call(to, repeatable=True) as bot:
-            if not await rewrite(bot, to, message_id, render(text), text):
+            if not await rewrite(bot, to, changed, render(text), text):
                 raise Refused("Telegram lets the bot change this message no more")
 
     async def react(self, to: Address, message_id: str, emoji: str) -> None:
-        chat, _ = chat_of(to)
+        chat, message = chat_of(to)[0], self._place.number(message_id)
         sign = emoji.replace(_VARIATION, "")
         if sign and sign not in {known.replace(_VARIATION, "") for known in ReactionEmoji}:
             raise Refused(f"bots cannot react with {emoji} on Telegram, only with {' '.join(ReactionEmoji)}")
         async with self._call(to, repeatable=True) as bot:
-            await bot.set_message_reaction(chat, number(message_id), sign or None)
+            await bot.set_message_reaction(chat, message, sign or None)
 
     async def _send_text(self, message: OutboundMessage, buttons: InlineKeyboardMarkup | None) -> str:
         words = render(message.text)
         if message.replaces is not None:
+            preview = self._place.number(message.replaces)
             async with self._call(message.to, repeatable=True) as bot:
-                if await rewrite(bot, message.to, message.replaces, words, message.text, buttons):
+                if await rewrite(bot, message.to, preview, words, message.text, buttons):
                     return message.replaces
         async with self._call(message.to) as bot:
-            return self._name((await say(bot, message.to, words, message.text, message.reply_to, buttons)).message_id)
+            sent = await say(bot, message.to, words, message.text, self._place.reply(message.reply_to), buttons)
+        return self._place.name(sent.message_id)
 
     async def _send_files(self, message: OutboundMessage) -> list[str]:
         if message.replaces is not None:  # a text cannot become a picture
             async with self._call(message.to, repeatable=True) as bot:
-                await remove(bot, message.to, message.replaces)
+                await remove(bot, message.to, self._place.number(message.replaces))
         async with self._call(message.to, count=len(message.files)) as bot:
-            sent = await send_files(bot, message, render(message.text, CAPTION), self._largest)
-        return [self._name(each.message_id) for each in sent]
+            reply = self._place.reply(message.reply_to)
+            sent = await send_files(bot, message, render(message.text, CAPTION), reply, self._largest)
+        return [self._place.name(each.message_id) for each in sent]
 
 
 async def say(
@@ -82,7 +85,7 @@ async def say(
     to: Address,
     words: Words,
     plain: str,
-    reply_to: str | None = None,
+    reply: ReplyParameters | None = None,
     buttons: InlineKeyboardMarkup | None = None,
 ) -> telegram.Message:
     """Send `words`; `plain` where Telegram does not take them."""
@@ -93,18 +96,18 @@ async def say(
             words.text,
             entities=words.entities,
             message_thread_id=thread,
-            reply_parameters=reply(reply_to),
+            reply_parameters=reply,
             reply_markup=buttons,
             link_preview_options=NO_PREVIEW,
         )
     except BadRequest:
         if words.text == plain and not words.entities:
             raise
-    return await say(bot, to, Words(text=plain), plain, reply_to, buttons)
+    return await say(bot, to, Words(text=plain), plain, reply, buttons)
 
 
 async def rewrite(
-    bot: Bot, to: Address, message_id: str, words: Words, plain: str, buttons: InlineKeyboardMarkup | None = None
+    bot: Bot, to: Address, message_id: int, words: Words, plain: str, buttons: InlineKeyboardMarkup | None = None
 ) -> bool:
     """Give a message of the bot's another text; False when Telegram does not let it."""
     chat, _ = chat_of(to)
@@ -112,7 +115,7 @@ async def rewrite(
         await bot.edit_message_text(
             words.text,
             chat,
-            number(message_id),
+            message_id,
             entities=words.entities,
             reply_markup=buttons,
             link_preview_options=NO_PREVIEW,
@@ -129,11 +132,11 @@ async def rewrite(
     return True
 
 
-async def remove(bot: Bot, to: Address, message_id: str) -> None:
+async def remove(bot: Bot, to: Address, message_id: int) -> None:
     """Take a message of the bot's away; one that is gone already is fine."""
     chat, _ = chat_of(to)
     try:
-        await bot.delete_message(chat, number(message_id))
+        await bot.delete_message(chat, message_id)
     except BadRequest as error:
         if "not found" not in error.message.lower():
             raise

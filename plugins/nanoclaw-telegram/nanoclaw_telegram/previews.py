@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from nanoclaw_core import Address, Clock, OutcomeUnknown, Refused
-from nanoclaw_telegram.ids import chat_of
+from nanoclaw_telegram.ids import Place, chat_of
 from nanoclaw_telegram.outgoing import Call, remove, rewrite, say
 from nanoclaw_telegram.pacing import Pace
 from nanoclaw_telegram.words import render
@@ -36,11 +35,11 @@ class _Shown:
 class Previews:
     """What is shown of each answer, by its key."""
 
-    def __init__(self, call: Call, pace: Pace, clock: Clock, name: Callable[[int], str]) -> None:
+    def __init__(self, call: Call, place: Place, pace: Pace, clock: Clock) -> None:
         self._call = call
+        self._place = place
         self._pace = pace
         self._clock = clock
-        self._name = name
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._undrafted: set[str] = set()  # chats in which Telegram shows no drafts
 
@@ -72,7 +71,7 @@ class Previews:
     async def _take_away(self, to: Address, message_id: str | None) -> None:
         if message_id is not None:  # a draft goes by itself
             async with self._call(to, repeatable=True) as bot:
-                await remove(bot, to, message_id)
+                await remove(bot, to, self._place.number(message_id))
 
     async def _show_draft(self, to: Address, text: str, key: str) -> None:
         chat, thread = chat_of(to)
@@ -88,11 +87,11 @@ class Previews:
         words = render(text)
         if message_id is not None:
             async with self._call(to, repeatable=True, count=0) as bot:
-                shown.is_over = not await rewrite(bot, to, message_id, words, text)
+                shown.is_over = not await rewrite(bot, to, self._place.number(message_id), words, text)
             return message_id
         try:
             async with self._call(to, count=0) as bot:
-                return self._name((await say(bot, to, words, text)).message_id)
+                return self._place.name((await say(bot, to, words, text)).message_id)
         except OutcomeUnknown:
             shown.is_over = True  # one message that nobody will edit is enough
             raise

@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 import anyio
 import telegram
-from telegram import InputFile, InputMediaAudio, InputMediaDocument, InputMediaPhoto, InputMediaVideo
+from telegram import InputFile, InputMediaAudio, InputMediaDocument, InputMediaPhoto, InputMediaVideo, ReplyParameters
 from telegram.error import BadRequest
 
 from nanoclaw_core import OutboundFile, OutboundMessage, Refused
-from nanoclaw_telegram.ids import chat_of, reply
+from nanoclaw_telegram.ids import chat_of
 from nanoclaw_telegram.line import Bot
 from nanoclaw_telegram.words import Words
 
@@ -49,7 +49,9 @@ def kind_of(file: OutboundFile) -> Kind:
     return "document" if kind == "photo" and file.size > _LARGEST_PHOTO else kind
 
 
-async def send_files(bot: Bot, message: OutboundMessage, caption: Words, largest: int) -> Sequence[telegram.Message]:
+async def send_files(
+    bot: Bot, message: OutboundMessage, caption: Words, reply: ReplyParameters | None, largest: int
+) -> Sequence[telegram.Message]:
     """Send the files of `message` in one call.
 
     Raises:
@@ -58,7 +60,7 @@ async def send_files(bot: Bot, message: OutboundMessage, caption: Words, largest
     for file in message.files:
         _check(file, largest)
     chat, thread = chat_of(message.to)
-    place: dict[str, Any] = {"chat_id": chat, "message_thread_id": thread, "reply_parameters": reply(message.reply_to)}
+    place: dict[str, Any] = {"chat_id": chat, "message_thread_id": thread, "reply_parameters": reply}
     if len(message.files) == 1:
         return [await _send_one(bot, message.files[0], caption, place)]
     kinds = {kind_of(file) for file in message.files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import venv
 import zipfile
 from importlib.metadata import requires
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -20,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nanoclaw_core import Manifest
-from nanoclaw_telegram import nanoclaw_channels
+from nanoclaw_telegram import ids, nanoclaw_channels, words
 from tests.peers.telegram import TelegramPeer
 from tests.peers.telegram_chats import HOME
 
@@ -155,3 +157,9 @@ def test_the_readme_names_every_variable_and_the_changelog_this_version() -> Non
     version = re.search(r'^version = "(.+)"', (PACKAGE / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert f"## {version[1]} " in (PACKAGE / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", [ids, words], ids=lambda module: module.__name__)
+def test_the_examples_in_its_docstrings_hold(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted > 0) == (0, True)

@@ -256,6 +256,18 @@ async def test_a_message_named_by_an_earlier_bot_is_found_by_its_number(
     assert shown(platform, number)["text"] == "hello"
 
 
+async def test_a_message_of_an_earlier_bot_is_not_taken_for_one_of_this_bots(
+    platform: TelegramPeer, host: Host, telegram: TelegramChannel
+) -> None:
+    host.cursor = "1:1001:0"
+    receipt = await telegram.send(words("mine"))
+    theirs = receipt.message_id.partition(".")[0]
+    with pytest.raises(Refused, match="knows no message"):
+        await telegram.edit(PRIVATE, theirs, "yours")
+    answer = await telegram.send(words("hello", reply_to=theirs))
+    assert "reply_to_message" not in shown(platform, answer.message_id.partition(".")[0])
+
+
 async def test_a_message_of_a_person_can_be_answered_after_it_was_edited(
     platform: TelegramPeer, host: Host, telegram: TelegramChannel
 ) -> None:
