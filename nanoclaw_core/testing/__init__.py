@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nanoclaw_core.testing.channel import FakeChannel
+    from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
     from nanoclaw_core.testing.contracts import ChannelContract, CheckContract, Platform, Shown, Trouble
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
-    "channel": "FakeChannel",
+    "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
     "contracts": "ChannelContract CheckContract Platform Shown Trouble",
     "fake_runtime": "FakeRuntime",
@@ -30,6 +30,7 @@ __all__ = [
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
+    "FakeStreamingChannel",
     "Platform",
     "Reply",
     "ScriptedModel",
