@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
+import anyio
 import pytest
 
 from nanoclaw_core.host import Host
@@ -12,6 +13,7 @@ from nanoclaw_core.installed import enable
 from nanoclaw_core.models import EngageMode
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Connection
+from nanoclaw_core.testing import Reply, ScriptedModel
 from tests.peers.telegram import TelegramPeer
 from tests.peers.telegram_chats import BEN, BOT, CLUB, FAMILY, HOME, Json
 from tests.spine.spine import Spine, until
@@ -145,3 +147,34 @@ async def test_a_revoked_token_turns_the_channel_off_and_the_owner_is_told_elsew
         assert "nanoclaw channel setup telegram" in news
         await until(lambda: str(host.healths["telegram"].state) == "ended")
         assert telegram.token not in str(host.healths["telegram"])
+
+
+async def test_an_answer_is_shown_while_it_is_written_and_replaced_in_its_place(
+    spine: Spine, telegram: TelegramPeer, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = anyio.Event(), anyio.Event()
+    model.script(Reply.stream("It is", first, " **forty", second, "-two**."))
+    async with spine.host() as host:
+        await hear(host, FAMILY)
+        telegram.say("six times seven?", chat=FAMILY)
+        assert await texts(telegram, 1, FAMILY) == ["It is"]
+        first.set()
+        second.set()
+        await telegram.wait_for(lambda: telegram.called("editMessageText"))
+        assert await texts(telegram, 1, FAMILY) == ["It is forty-two."]
+        await until(lambda: is_settled(host))
+    assert len(telegram.called("sendMessage")) == 1
+
+
+async def test_in_a_private_chat_the_answer_grows_as_a_draft(
+    spine: Spine, telegram: TelegramPeer, model: ScriptedModel
+) -> None:
+    first = anyio.Event()
+    model.script(Reply.stream("It is", first, " forty-two."))
+    async with spine.host() as host:
+        await hear(host)
+        telegram.say("six times seven?")
+        await telegram.wait_for(lambda: telegram.chats.drafts)
+        first.set()
+        assert await texts(telegram, 1) == ["It is forty-two."]
+    assert [draft["text"] for draft in telegram.chats.drafts][:1] == ["It is"]
