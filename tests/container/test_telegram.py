@@ -1,4 +1,4 @@
-"""The whole way once: an update of Telegram's, a real container with Claude Code in it, an answer on Telegram."""
+"""The whole way once: an update of Telegram's, a real container with Claude Code in it, an answer that grows on Telegram."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nanoclaw_core.models import EngageMode
 from nanoclaw_core.settings import load
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Connection
+from nanoclaw_core.testing import Reply, ScriptedModel
 from tests.container.house import remove_containers
 from tests.peers.telegram import TelegramPeer
 from tests.peers.telegram_chats import BOT, HOME
@@ -46,28 +47,37 @@ async def answers(telegram: TelegramPeer, count: int) -> list[str]:
     return said()
 
 
-async def talk(host: Host, telegram: TelegramPeer) -> None:
+async def talk(host: Host, telegram: TelegramPeer, model: ScriptedModel) -> None:
     await host.database.write(wire)
-    telegram.say("hello **you**")
-    assert await answers(telegram, 1) == ["You said: hello you"]
+    rest = anyio.Event()
+    model.script(Reply.stream("It is **forty", rest, "-two**."))
+    telegram.say("Six times seven?")
+    await telegram.wait_for(lambda: telegram.chats.drafts, patience=60)
+    assert telegram.chats.drafts[0]["text"] == "It is **forty"
+    rest.set()
+    assert await answers(telegram, 1) == ["It is forty-two."]
     notes = telegram.chats.store(b"what was in the file", "documents/notes.txt") | {"file_name": "../notes.txt"}
     telegram.say(document=notes, caption="!bash cat /nanoclaw/inbox/*/notes.txt; exit")
     assert "what was in the file" in (await answers(telegram, 2))[1]
 
 
-async def test_what_is_said_on_telegram_is_answered_out_of_a_container(nanoclaw_home: Path) -> None:
+async def test_what_is_said_on_telegram_is_answered_out_of_a_container(
+    nanoclaw_home: Path, nanoclaw_scripted_model: ScriptedModel
+) -> None:
     async with TelegramPeer() as telegram:
         enable(nanoclaw_home, "telegram")
         variables = {
             "NANOCLAW_HOME": str(nanoclaw_home),
             "TELEGRAM_BOT_TOKEN": telegram.token,
             "TELEGRAM_API_URL": telegram.url,
+            "ANTHROPIC_API_KEY": "sk-ant-a-key-of-this-test",
+            "ANTHROPIC_BASE_URL": nanoclaw_scripted_model.url,
         }
         with anyio.fail_after(90):
             async with open_host(load(variables, nanoclaw_home)) as host, anyio.create_task_group() as tasks:
                 await tasks.start(host.run)
                 try:
-                    await talk(host, telegram)
+                    await talk(host, telegram, nanoclaw_scripted_model)
                 finally:
                     tasks.cancel_scope.cancel()
             remove_containers(host.pool._desk.terms.installation)
