@@ -117,10 +117,10 @@ def roll_back_plugins(steps: int, yes: bool, dry_run: bool, as_json: bool) -> No
 @click.option("--report", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it down there, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def check_plugin(target: str, report: Path | None, as_json: bool) -> int:
-    """Judge a plugin: its metadata, what it imports and offers, its contracts.
+    """Judge a plugin package, and run its contracts.
 
-    With the FOLDER of its source, which must be installed here, its tests are run: each capability of a contract passes, fails or
-    is not claimed. The exit code is 1 when something failed.
+    With the FOLDER of its source, which must be installed here, its tests are run: each capability of a contract passes, fails
+    or is not claimed. The exit code is 1 when something failed.
     """
     from nanoclaw_core.cli.conformance import check
 
