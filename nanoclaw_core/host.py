@@ -21,6 +21,7 @@ from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
 from nanoclaw_core.errors import NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
+from nanoclaw_core.gateway.parameters import file_rules
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
@@ -30,7 +31,7 @@ from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.plugins import Plugins, load, log_call
-from nanoclaw_core.ports import Channel, Clock, ClosingProvider, Runtime
+from nanoclaw_core.ports import Action, Channel, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.recovery import Recovery
@@ -116,8 +117,8 @@ class Host:
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell)
         self.diary = Diary(self.mailboxes)
-        self.pool = Pool(self._desk(runtime, installation, mask))
         actions = [offer.value for offer in plugins.actions().values()]
+        self.pool = Pool(self._desk(runtime, installation, mask, actions))
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
         self.router = self._router()
@@ -130,7 +131,7 @@ class Host:
         self._model = model
         self._began = clock.monotonic()
 
-    def _desk(self, runtime: Runtime, installation: str, mask: Mask) -> Desk:
+    def _desk(self, runtime: Runtime, installation: str, mask: Mask, actions: Sequence[Action[Any]]) -> Desk:
         return Desk(
             terms=terms(self.settings, installation),
             database=self.database,
@@ -148,6 +149,8 @@ class Host:
             tell=self.plugins.tell,
             note_tool=self.diary.note_tool,
             hide=mask.add_passing,
+            channels=self.channels,
+            file_rules=file_rules(actions),
         )
 
     def _router(self) -> Router:

@@ -28,7 +28,7 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "commands errors markdown mask models snapshot",
+    "commands errors filenames markdown mask models snapshot",
     "ports",
     "hookspecs",
     "disk home memory settings store supervise upstream installed",

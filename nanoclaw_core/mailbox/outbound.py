@@ -14,14 +14,16 @@ from nanoclaw_core.mailbox.records import (
     NewCall,
     NewOutbound,
     OutstandingPush,
+    Spoken,
     address_values,
     outbound_values,
     read_call,
     read_earlier_call,
+    read_outbound,
     read_row,
     read_undelivered,
 )
-from nanoclaw_core.models import Address, EarlierCall, OutboundKind, Push, Row, TurnEnd, Undelivered, Usage
+from nanoclaw_core.models import Address, EarlierCall, OutboundKind, OutboundRow, Push, Row, TurnEnd, Undelivered, Usage
 
 _INSERT: Final = """
     INSERT INTO messages (
@@ -139,6 +141,29 @@ def fail_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[
 
 def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound, now: float, turn: str | None = None) -> bool:
     return _insert(db, row, now, key=key, turn=turn)
+
+
+def spoken(db: sqlite3.Connection, seq: int) -> Spoken | None:
+    query = """
+        SELECT messages.*, refused FROM messages LEFT JOIN inbound.finals USING (seq)
+        WHERE seq = ? AND kind = 'message' AND key GLOB 'call-*'
+    """
+    row = db.execute(query, (seq,)).fetchone()
+    return row and Spoken(row=read_outbound(row), refused=row["refused"])
+
+
+def queued_as(db: sqlite3.Connection, key: str) -> OutboundRow | None:
+    row = db.execute("SELECT * FROM messages WHERE key = ?", (key,)).fetchone()
+    return row and read_outbound(row)
+
+
+def heard(db: sqlite3.Connection, seq: int) -> Row | None:
+    query = """
+        SELECT * FROM inbound.rows WHERE seq = ?
+        AND (seq NOT IN (SELECT seq FROM unacknowledged) OR id IN (SELECT row_id FROM push_rows))
+    """
+    row = db.execute(query, (seq,)).fetchone()
+    return row and read_row(row)
 
 
 def begin_call(db: sqlite3.Connection, call: NewCall, now: float) -> Call | None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nanoclaw_core.testing.actions import ActionContract, FakeActionHost, Said
     from nanoclaw_core.testing.channel import FakeChannel
     from nanoclaw_core.testing.clock import FakeClock
     from nanoclaw_core.testing.contracts import ChannelContract, ChannelPeer, CheckContract
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
+    "actions": "ActionContract FakeActionHost Said",
     "channel": "FakeChannel",
     "clock": "FakeClock",
     "contracts": "ChannelContract ChannelPeer CheckContract",
@@ -25,13 +27,16 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "ActionContract",
     "ChannelContract",
     "ChannelPeer",
     "CheckContract",
+    "FakeActionHost",
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
     "Reply",
+    "Said",
     "ScriptedModel",
 ]
 

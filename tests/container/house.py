@@ -20,7 +20,7 @@ from nanoclaw_core.builtins.terminal import Said, Settled, Update, Viewer, Worki
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import BUILTINS, Host, open_host
 from nanoclaw_core.mailbox import Mailbox
-from nanoclaw_core.ports import Action, Runtime
+from nanoclaw_core.ports import Action, ChannelFactory, Runtime
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL
 from nanoclaw_core.settings import load
 from nanoclaw_core.store import sessions
@@ -71,11 +71,16 @@ class Person:
 
 @asynccontextmanager
 async def living_host(
-    variables: Mapping[str, str] | None = None, *, runtime: Runtime | None = None, actions: Sequence[Action[Any]] = ()
+    variables: Mapping[str, str] | None = None,
+    *,
+    runtime: Runtime | None = None,
+    actions: Sequence[Action[Any]] = (),
+    channels: Sequence[ChannelFactory] = (),
 ) -> AsyncIterator[Person]:
-    """A host on an empty home; `variables` are settings, `actions` those of a plugin."""
+    """A host on an empty home; `variables` are settings, `actions` and `channels` those of a plugin."""
     plugin: Any = ModuleType(_PLUGIN)
     plugin.nanoclaw_actions = hookimpl(lambda: actions)
+    plugin.nanoclaw_channels = hookimpl(lambda: channels)
     sys.modules[_PLUGIN] = plugin
     with tempfile.TemporaryDirectory(prefix="nc", ignore_cleanup_errors=True) as folder:
         settings = load({"NANOCLAW_HOME": folder, **(variables or {})}, Path(folder))
