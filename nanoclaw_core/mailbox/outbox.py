@@ -9,19 +9,12 @@ from typing import Final
 
 import msgspec
 
-from nanoclaw_core.models import OutboundFile
-
 OUTBOX: Final = "outbox"
 
 
 def names_in(files: str) -> set[str]:
     """What the files of a row are called in the outbox."""
     return {Path(file["path"]).name for file in msgspec.json.decode(files)}
-
-
-def relative(file: OutboundFile) -> Path:
-    """The path of a file in the outbox, as a row holds it."""
-    return Path(OUTBOX, file.path.name)
 
 
 def make(session: Path) -> Path:
@@ -35,7 +28,7 @@ def delete(session: Path, names: Iterable[str]) -> None:
     """What cannot be deleted now is old one day. Blocks."""
     for name in names:
         with suppress(OSError):
-            (session / OUTBOX / name).unlink(missing_ok=True)
+            (session / OUTBOX / Path(name).name).unlink(missing_ok=True)
 
 
 def older_than(session: Path, moment: float) -> list[str]:

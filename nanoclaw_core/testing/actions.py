@@ -34,10 +34,7 @@ class Said:
 
 
 class FakeActionHost:
-    """An `ActionHost`: `said` is all that was queued, of calls with the same key once. `chats` are the destinations there are.
-
-    `call` makes what a handler is called with.
-    """
+    """An `ActionHost`: `said` is all that was queued, of calls with the same key once. `chats` are the destinations there are."""
 
     def __init__(self, chats: Sequence[str] = ("family",), here: str = "this chat") -> None:
         self.said: list[Said] = []
@@ -50,6 +47,15 @@ class FakeActionHost:
         """A call with this key; one at a time."""
         self._key = key
         return ActionCall(agent_group=_AGENT, session_id="session-1", key=key, host=self)
+
+    async def carry_out(self, action: Action[Any], arguments: Mapping[str, Any], key: str = "call-1") -> str:
+        """Call an action as an agent does, with JSON; a `pathlib.Path` among the arguments is a file that is handed over.
+
+        Raises:
+            NanoClawError: it refused. msgspec.ValidationError: the arguments are not its own.
+        """
+        given = {name: _given(value) for name, value in arguments.items()}
+        return await action.handler(self.call(key), read_arguments(action, given))
 
     async def send(self, text: str, to: str | None = None, *, files: Sequence[OutboundFile] = ()) -> Sent:
         contents = tuple((file.name, file.path.read_bytes()) for file in files)
@@ -121,7 +127,7 @@ class ActionContract:
         assert [name for name, field in fields.items() if not field.get("description", "").strip()] == []
 
     async def test_a_call_is_answered(self, action: Action[Any], arguments: Mapping[str, Any], host: FakeActionHost) -> None:
-        assert (await _made(action, arguments, host.call())).strip()
+        assert (await host.carry_out(action, arguments)).strip()
 
     async def test_an_argument_that_it_does_not_know_is_named(self, action: Action[Any], arguments: Mapping[str, Any]) -> None:
         with pytest.raises(msgspec.ValidationError, match="no_such_parameter"):
@@ -132,7 +138,7 @@ class ActionContract:
     ) -> None:
         for number, arguments in enumerate(refused):
             with pytest.raises((NanoClawError, msgspec.ValidationError)) as refusal:
-                await _made(action, arguments, host.call(f"refused-{number}"))
+                await host.carry_out(action, arguments, f"refused-{number}")
             assert str(refusal.value).strip()
         assert host.said == []
 
@@ -140,16 +146,11 @@ class ActionContract:
         self, action: Action[Any], arguments: Mapping[str, Any], host: FakeActionHost
     ) -> None:
         """Only what calls itself idempotent is run again after a host died in it, and must then not do twice what it did."""
-        await _made(action, arguments, host.call())
+        await host.carry_out(action, arguments)
         said = list(host.said)
         if action.idempotent:
-            await _made(action, arguments, host.call())
+            await host.carry_out(action, arguments)
         assert host.said == said
-
-
-async def _made(action: Action[Any], arguments: Mapping[str, Any], call: ActionCall) -> str:
-    given = {name: _given(value) for name, value in arguments.items()}
-    return await action.handler(call, read_arguments(action, given))
 
 
 def _given(value: object) -> object:

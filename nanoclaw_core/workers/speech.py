@@ -127,9 +127,8 @@ class AgentActions:
 
     def _require_one_part(self, able: Capabilities, *texts: str) -> None:
         if any(able.length_unit.of(text) > able.max_length for text in texts):
-            raise ActionRefused(
-                f"Only messages of at most {able.max_length} {able.length_unit} can be changed. Send a new one."
-            )
+            limit = f"{able.max_length} {able.length_unit}"
+            raise ActionRefused(f"Only texts of at most {limit} can be changed. Send a new one.")
 
     # --- what -------------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from nanoclaw_core.models import (
     TurnEnd,
     WorkerIdentity,
 )
+from nanoclaw_core.ports import Channel
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.sandbox.spec import WORKER_LABEL
 from nanoclaw_core.workers.desk import Desk, Terms
@@ -173,6 +174,7 @@ class Crew:
     typed: list[str]
     told: list[Event]
     noted: list[tuple[str, str, str]]
+    channels: dict[str, Channel]
     rows: int = 0
     full_disk: NanoClawError | None = None  # raised when a turn is to begin
     free_memory: int = 2**40  # bytes that the machine has left
@@ -231,6 +233,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
     typed: list[str] = []
     told: list[Event] = []
     noted: list[tuple[str, str, str]] = []
+    channels: dict[str, Channel] = {}
     runtime, doors = PaperRuntime(), PaperDoors(house.home)
 
     async def image() -> str:
@@ -263,6 +266,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         tell=told.append,
         note_tool=lambda session, worker, note: noted.append((session.id, worker, note)),
         hide=lambda _: None,
+        channels=channels,
     )
     crew = Crew(
         house=house,
@@ -275,6 +279,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         typed=typed,
         told=told,
         noted=noted,
+        channels=channels,
     )
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
