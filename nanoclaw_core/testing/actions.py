@@ -34,7 +34,7 @@ class Said:
 
 
 class FakeActionHost:
-    """An `ActionHost`: `said` is all that was queued, of calls with the same key once. `chats` are the destinations there are."""
+    """An `ActionHost`: `said` is all that was queued, of calls with the same key once. `chats` are the destinations."""
 
     def __init__(self, chats: Sequence[str] = ("family",), here: str = "this chat") -> None:
         self.said: list[Said] = []

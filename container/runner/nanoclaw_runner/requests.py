@@ -21,7 +21,7 @@ _INTRICATE: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
 class Requests:
     """The client's end of a connection, whose calls of actions are rewritten; all else passes as it comes.
 
-    A call is held until it is whole. From the first thing on that is not plain HTTP/1.1, nothing is looked at any more. When
+    A call is held until it is whole. From the first thing on that is not plain HTTP/1, nothing is looked at any more. When
     `receive` is cancelled, nothing is lost: the next one begins where that one did.
     """
 
@@ -108,7 +108,7 @@ def _length(head: bytes) -> int | None:
     first, *lines = head[:-4].split(b"\r\n")
     fields = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
     lengths = [value for name, value in fields if name == b"content-length"]
-    if not first.endswith(b" HTTP/1.1") or len(lengths) > 1 or _INTRICATE & {name for name, _ in fields}:
+    if not first.endswith((b" HTTP/1.1", b" HTTP/1.0")) or len(lengths) > 1 or _INTRICATE & {name for name, _ in fields}:
         return None
     return int(lengths[0]) if lengths and lengths[0].isdigit() else None if lengths else 0
 
