@@ -19,12 +19,13 @@ from bench import bare
 from bench.figures import Figures
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes
-from nanoclaw_core.models import Address, EngageMode, Event, InboundMessage, Sender
+from nanoclaw_core.models import Address, EngageMode, Event, InboundMessage, OutboundRow, Sender
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Connection, Database, open_database
 from nanoclaw_core.store.tables import events
 from nanoclaw_core.supervise import SystemClock
+from tests.house import arrivals
 
 CHATS: Final = 50
 RATES: Final = (50, 500)  # messages a second: one from each chat, and ten times as many
@@ -81,6 +82,9 @@ def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path)
     async def refuse(_to: Address, _message_id: str, text: str) -> None:
         raise RuntimeError(text)
 
+    async def answered(_session: str, _question: OutboundRow, label: str) -> None:
+        raise RuntimeError(label)
+
     return Router(
         database=database,
         journal=found.journal,
@@ -90,6 +94,8 @@ def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path)
         wake=lambda _session: None,
         stop=lambda _session: None,
         refuse=refuse,
+        answered=answered,
+        arrivals=arrivals(home, SystemClock(), found.journal),
         tell=found.tell,
     )
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from nanoclaw_core.models import InboundKind, InboundMessage, Row
+
 # In a group the agent's name comes first ('@Andy /stop'); Telegram adds the bot's to the command ('/stop@andy_bot').
 _STOP: Final = re.compile(r"(?:@\S+[ \t]+)?/stop(?:@\w+)?", re.IGNORECASE)
+
+
+def calls_off(message: InboundMessage | Row) -> bool:
+    """Whether somebody wrote that. What a button says is an agent's text, and never a command."""
+    return message.kind in (InboundKind.MESSAGE, InboundKind.EDIT) and is_stop(message.text)
 
 
 def is_stop(text: str) -> bool:

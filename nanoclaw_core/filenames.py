@@ -18,9 +18,14 @@ def clean_name(name: str) -> str:
     >>> [clean_name(name) for name in ("../../etc/.passwd", "C:\\\\tmp\\\\aux.txt", "in\\u202evoice?\\n.pdf", "..")]
     ['passwd', '_aux.txt', 'invoice_.pdf', 'file']
     """
+    return bare_name(name) or "file"
+
+
+def bare_name(name: str) -> str:
+    """The same; '' where nothing is left."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     seen = "".join(" " if character.isspace() else character for character in last if not _is_invisible(character))
-    plain = _FORBIDDEN.sub("_", seen).strip(" .") or "file"
+    plain = _FORBIDDEN.sub("_", seen).strip(" .")
     return _short(f"_{plain}" if _RESERVED.match(plain) else plain)
 
 

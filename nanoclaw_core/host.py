@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +19,7 @@ from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
-from nanoclaw_core.errors import NanoClawError, UnknownName
+from nanoclaw_core.errors import ChannelRevoked, NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
 from nanoclaw_core.gateway.parameters import file_rules
 from nanoclaw_core.gateway.server import Gateway
@@ -28,18 +28,19 @@ from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
-from nanoclaw_core.models import AgentGroup, Event, InboundMessage, Limits
+from nanoclaw_core.models import Address, AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.plugins import Plugins, load, log_call
-from nanoclaw_core.ports import Action, Channel, Clock, ClosingProvider, Runtime
+from nanoclaw_core.ports import Action, Channel, ChannelContext, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
+from nanoclaw_core.routing.arrivals import Arrivals
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage
 from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings, secrets_among
-from nanoclaw_core.store import agents
+from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.supervise import Health, SystemClock, supervise
@@ -115,7 +116,7 @@ class Host:
         self.channels: dict[str, Channel] = {}
         self.healths: dict[str, Health] = {}
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
-        self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell)
+        self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell, self._moved)
         self.diary = Diary(self.mailboxes)
         actions = [offer.value for offer in plugins.actions().values()]
         self.pool = Pool(self._desk(runtime, installation, mask, actions))
@@ -163,7 +164,19 @@ class Host:
             wake=self.pool.wake,
             stop=self.pool.stop,
             refuse=self.delivery.refuse,
+            answered=self.delivery.answered,
+            arrivals=self._arrivals(),
             tell=self.plugins.tell,
+        )
+
+    def _arrivals(self) -> Arrivals:
+        return Arrivals(
+            folder=self.settings.home / "arrivals",
+            channels=self.channels,
+            clock=self.clock,
+            limit=self.settings.max_file * _MIB,
+            require_room=DiskGuard(home=self.settings.home, least=self.settings.min_free_disk).check,
+            released=self.journal.look_again,
         )
 
     def _recovery(self) -> Recovery:
@@ -178,9 +191,18 @@ class Host:
 
     async def make_channels(self) -> None:
         """Make the channels; called once, before `run`."""
-        made, healths = await make_channels(self.settings, self.plugins, self.clock, self.delivery.wake_chat)
+        made, healths = await make_channels(self.settings, self.plugins, self.clock, self._context)
         self.channels.update(made)
         self.healths.update(healths)
+
+    def _context(self, channel: str, settings: Mapping[str, str]) -> ChannelContext:
+        return ChannelContext(
+            settings=settings,
+            wake=partial(self.delivery.wake_chat, channel),
+            cursor=partial(self.journal.cursor, channel, ""),
+            moved=lambda old, new: self._moved(Address(channel=channel, chat=old), new),
+            clock=self.clock,
+        )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Receive, route, work and deliver until cancelled.
@@ -208,7 +230,12 @@ class Host:
             await channel.run(self.receive, task_status=task_status)
 
         structlog.contextvars.bind_contextvars(component=f"channel {name}")  # whoever speaks in this task
-        await supervise(attempt, self.healths[name], self.clock)
+        reason = await supervise(attempt, self.healths[name], self.clock, final=(ChannelRevoked,))
+        await self.delivery.tell_owner(reason, away_from=Address(channel=name, chat=""))
+
+    async def _moved(self, chat: Address, new: str) -> None:
+        """A platform calls a chat by another id now."""
+        await self.database.write(partial(chats.move, address=chat, new=new, now=self.clock.time()))
 
     async def receive(self, message: InboundMessage, cursor: str | None = None) -> bool:
         """The `Receive` of every channel."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from anyio import to_thread
 from sqlalchemy import Connection, Executable, Select, bindparam, exists, select, update
 
 from nanoclaw_core.errors import MessageTooLong
-from nanoclaw_core.models import Address, InboundMessage, clean_text
+from nanoclaw_core.models import Address, InboundKind, InboundMessage, clean_text
 from nanoclaw_core.ports import Clock
 from nanoclaw_core.store.database import Database
 from nanoclaw_core.store.tables import cursors, events, insert_for, insert_into, messaging_groups, strangers, wirings
@@ -75,10 +75,15 @@ class Journal:
         """Return as soon as something may wait to be routed, which is at once until `unrouted` found nothing."""
         await self._news.wait()
 
-    async def unrouted(self, limit: int = 100) -> list[JournalEntry]:
-        """The oldest messages that `routed` was not called for."""
+    def look_again(self) -> None:
+        """Let `wait` return: what `unrouted` was told to leave out can be routed now."""
+        self._accepted += 1
+        self._news.set()
+
+    async def unrouted(self, limit: int = 100, without: Collection[int] = ()) -> list[JournalEntry]:
+        """The oldest messages that `routed` was not called for, but for the numbers in `without`."""
         accepted = self._accepted
-        entries = await self._db.read(partial(_unrouted, limit=limit))
+        entries = await self._db.read(partial(_unrouted, limit=limit, without=without))
         if not entries and accepted == self._accepted and self._news.is_set():
             self._news = anyio.Event()
         return entries
@@ -111,6 +116,8 @@ def _cleaned(message: InboundMessage) -> InboundMessage:
         length = len(message.text.encode("utf-8", "surrogatepass"))
     if length > MAX_MESSAGE_BYTES:
         raise MessageTooLong(length, MAX_MESSAGE_BYTES)
+    if message.kind is InboundKind.ANSWER:  # the first one counts, whoever pressed the button
+        message = replace(message, message_id=f"answer:{message.about}")
     # By way of JSON, so that whatever could not be read again is refused now.
     return msgspec.json.decode(msgspec.json.encode(_clean(msgspec.to_builtins(message))), type=InboundMessage)
 
@@ -162,8 +169,9 @@ def _count_stranger(conn: Connection, address: Address, now: float) -> None:
     conn.execute(insert.on_conflict_do_update(index_elements=list(_chat_key(address)), set_=again))
 
 
-def _unrouted(conn: Connection, limit: int) -> list[JournalEntry]:
-    return _entries(conn, select(events).where(events.c.routed_at.is_(None)).order_by(events.c.seq).limit(limit))
+def _unrouted(conn: Connection, limit: int, without: Collection[int]) -> list[JournalEntry]:
+    query = select(events).where(events.c.routed_at.is_(None), events.c.seq.not_in(without))
+    return _entries(conn, query.order_by(events.c.seq).limit(limit))
 
 
 def _heard(conn: Connection, address: Address, since: float) -> list[JournalEntry]:

@@ -28,19 +28,19 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lasting: set[str] = set()
-        self._passing: deque[str] = deque(maxlen=_MOST_PASSING)
+        self._passing: deque[tuple[str, ...]] = deque(maxlen=_MOST_PASSING)
         self._known: re.Pattern[str] | None = None
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
         """Hide these from now on."""
         self._lasting.update(secrets)
-        self._learn()
+        longest_first = sorted({form for secret in self._lasting for form in _forms(secret.strip())}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def add_passing(self, secret: str) -> None:
         """Hide one that soon means nothing any more: it is forgotten when 256 others have come."""
-        self._passing.append(secret)
-        self._learn()
+        self._passing.append(tuple({*_forms(secret.strip())}))  # no pattern of all: Python would keep hundreds of those
 
     def __call__(self, text: str) -> str:
         """`text` without any of them, and without credentials that are known by their place, in headers and addresses.
@@ -50,13 +50,10 @@ class Mask:
         """
         if self._known:
             text = self._known.sub(HIDDEN, text)
+        for form in chain.from_iterable(self._passing):
+            text = text.replace(form, HIDDEN)
         text = _HEADER.sub(lambda found: f"{found[1]}{found[2]}{found[3] or ''}{HIDDEN}", text)
         return _IN_URL.sub(rf"\1{HIDDEN}@", _BEARER.sub(rf"\1{HIDDEN}", text))
-
-    def _learn(self) -> None:
-        known = {form for secret in chain(self._lasting, self._passing) for form in _forms(secret.strip())}
-        longest_first = sorted(known, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if known else None
 
 
 def _forms(secret: str) -> Iterator[str]:

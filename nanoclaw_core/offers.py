@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from anyio import to_thread
 
@@ -57,14 +56,17 @@ def choose_model(settings: Settings, plugins: Plugins) -> Model:
 
 
 async def make_channels(
-    settings: Settings, plugins: Plugins, clock: Clock, wake: Callable[[str, str], None]
+    settings: Settings,
+    plugins: Plugins,
+    clock: Clock,
+    context_of: Callable[[str, Mapping[str, str]], ChannelContext],
 ) -> tuple[dict[str, Channel], dict[str, Health]]:
-    """Every channel that has what it requires, and how all of them are; `wake` gets a channel's name and a chat."""
+    """Every channel that has what it requires, and how all of them are; `context_of` gets a channel's name and settings."""
     channels: dict[str, Channel] = {}
     healths: dict[str, Health] = {}
     for name, offer in plugins.channels().items():
         health = healths[name] = Health(name=name)
-        context = ChannelContext(settings=values(offer.value.manifest, settings), wake=partial(wake, name))
+        context = context_of(name, values(offer.value.manifest, settings))
         lacking = missing(offer.value.manifest, settings)
         reason = f"not set up: {', '.join(lacking)} is not set" if lacking else await _make(offer.value, context, channels)
         if reason:

@@ -132,6 +132,9 @@ class Settings:
     min_free_disk: int = _setting(
         "NANOCLAW_MIN_FREE_DISK", _whole(0, 1048576), 512, "room in MiB that the home's disk must have for a new turn"
     )
+    max_file: int = _setting(
+        "NANOCLAW_MAX_FILE", _whole(1, 65536), 50, "size in MiB of the largest file that is taken from a chat or sent to one"
+    )
     history_days: int = _setting(
         "NANOCLAW_HISTORY_DAYS", _whole(7, 36500), 30, "days for which messages that are done with are kept"
     )

@@ -126,11 +126,12 @@ async def supervise(
     *,
     most: float = 60.0,
     steady: float = 120.0,
-) -> None:
+    final: tuple[type[NanoClawError], ...] = (),
+) -> str:
     """Call `run` again and again until cancelled, with pauses growing to `most` seconds between failures.
 
     After `steady` seconds without a failure the pauses begin anew. `run` returning is a failure too: nothing that is supervised
-    ends by itself.
+    ends by itself. Only an error in `final` ends it: no other try could help. Then its reason is returned.
     """
     pauses = Pauses(first=1.0, most=most)
     while True:
@@ -139,6 +140,10 @@ async def supervise(
         try:
             await run(_Started(lambda: health.become(State.RUNNING, clock.time())))
             reason = "it ended by itself"
+        except final as error:
+            log.error("supervised.ended", part=health.name, reason=str(error))
+            health.become(State.ENDED, clock.time(), str(error))
+            return str(error)
         except Exception as error:
             reason = reason_of(error)
             log.warning("supervised.failed", part=health.name, reason=reason, exc_info=not isinstance(error, NanoClawError))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,8 +12,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, create_engine
 
+from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailbox, Mailboxes
 from nanoclaw_core.models import Address, AgentGroup, EngageMode, MessagingGroup, Session
+from nanoclaw_core.ports import Channel, Clock
+from nanoclaw_core.routing.arrivals import Arrivals
 from nanoclaw_core.store import agents, chats, sessions
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.migrate import migrate
@@ -42,6 +45,22 @@ def _template() -> Path:
     migrate(engine, None)
     engine.dispose()
     return path
+
+
+def arrivals(home: Path, clock: Clock, journal: Journal, channels: Mapping[str, Channel] | None = None) -> Arrivals:
+    """What fetches files of at most 1 MiB for a router; the disk always has room."""
+
+    async def require_room() -> None:
+        pass
+
+    return Arrivals(
+        folder=home / "arrivals",
+        channels={} if channels is None else channels,
+        clock=clock,
+        limit=1024 * 1024,
+        require_room=require_room,
+        released=journal.look_again,
+    )
 
 
 @asynccontextmanager

@@ -28,8 +28,8 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "commands errors filenames markdown mask models snapshot",
-    "ports",
+    "errors filenames markdown mask models snapshot",
+    "commands ports",
     "hookspecs",
     "disk home memory settings store supervise upstream installed",
     "journal mailbox sandbox first_start",

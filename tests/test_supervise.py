@@ -8,7 +8,7 @@ import structlog
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
-from nanoclaw_core.errors import ContainerFailed, TryLater
+from nanoclaw_core.errors import ChannelRevoked, ContainerFailed, TryLater
 from nanoclaw_core.supervise import Callers, Health, State, both, clean_up, reason_of, sleep_or, supervise, survive
 from nanoclaw_core.testing import FakeClock
 
@@ -46,6 +46,20 @@ async def test_a_part_that_breaks_is_started_again_after_growing_pauses(nanoclaw
     await run_for(part, 100)
     assert part.begins == [0, 1, 3, 7, 15]
     assert (part.health.state, part.health.restarts) == (State.RUNNING, 4)
+
+
+async def test_a_part_that_no_other_try_could_help_stays_off_and_says_why(nanoclaw_clock: FakeClock) -> None:
+    health, tries = Health(name="channel"), 0
+
+    async def run(task_status: TaskStatus[None]) -> None:
+        nonlocal tries
+        tries += 1
+        task_status.started()
+        raise ChannelRevoked("parrot", "the token was revoked")
+
+    reason = await supervise(run, health, nanoclaw_clock, final=(ChannelRevoked,))
+    assert (tries, health.state, health.reason) == (1, State.ENDED, reason)
+    assert reason.endswith("`nanoclaw channel setup parrot`.")
 
 
 async def test_pauses_do_not_grow_for_ever(nanoclaw_clock: FakeClock) -> None:

@@ -42,14 +42,17 @@ class Loss:
         return NewOutbound(to=self.row.to, text=text, kind=OutboundKind.NOTICE)
 
 
-async def tell_owner(database: Database, mailboxes: Mailboxes, channels: Mapping[str, Channel], loss: Loss, now: float) -> str:
-    """Queue the news for the owner, once a day for each chat and reason; return the session whose mailbox holds it."""
-    found, text = await database.write(partial(_news, channels=channels, loss=loss, now=now))
+async def tell_owner(
+    database: Database, mailboxes: Mailboxes, channels: Mapping[str, Channel], news: Loss | str, failing: Address, now: float
+) -> str:
+    """Queue the news for the owner, once a day, away from the channel that fails; return the session whose mailbox holds it."""
+    found, text = await database.write(partial(_news, channels=channels, news=news, failing=failing, now=now))
     session, chat = found
     mailbox = await mailboxes.open(session)
     to = Address(channel=chat.channel, account=chat.account, chat=chat.chat)
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
-    key = hashlib.sha256(f"{loss.session_id} {loss.row.to} {text} {day}".encode()).hexdigest()
+    about = news.session_id if isinstance(news, Loss) else ""
+    key = hashlib.sha256(f"{about} {failing} {text} {day}".encode()).hexdigest()
     await mailbox.add_outbound(f"loss-{key}", NewOutbound(to=to, text=text, kind=OutboundKind.NOTICE))
     return session.id
 
@@ -78,14 +81,18 @@ def owners_chat(
 
 
 def _news(
-    connection: Connection, channels: Mapping[str, Channel], loss: Loss, now: float
+    connection: Connection, channels: Mapping[str, Channel], news: Loss | str, failing: Address, now: float
 ) -> tuple[tuple[Session, MessagingGroup], str]:
     """Where the owner is told, and what; the session is marked before its mailbox is touched."""
+    found = owners_chat(connection, channels, failing, now)
+    sessions.mark_attention(connection, found[0].id)
+    return found, f"⚠️ {news}" if isinstance(news, str) else _of_loss(connection, news)
+
+
+def _of_loss(connection: Connection, loss: Loss) -> str:
     to = loss.row.to
     session = sessions.session(connection, loss.session_id)
     agent = agents.agent_group(connection, session.agent_group_id)
     chat = chats.find_messaging_group(connection, to.channel, to.account, to.chat)
     name = f"“{chat.name}” ({to.channel})" if chat and chat.name else f"{to.chat} ({to.channel})"
-    found = owners_chat(connection, channels, to, now)
-    sessions.mark_attention(connection, found[0].id)
-    return found, _OWNER.format(agent=agent.name, chat=name, reason=loss.reason.rstrip("."))
+    return _OWNER.format(agent=agent.name, chat=name, reason=loss.reason.rstrip("."))

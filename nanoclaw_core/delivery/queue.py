@@ -10,9 +10,10 @@ concerns: see `losses`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import anyio
@@ -20,17 +21,20 @@ import structlog
 from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
+from nanoclaw_core.delivery.changes import change
 from nanoclaw_core.delivery.losses import DOUBT, Loss, tell_owner
-from nanoclaw_core.delivery.split import split
-from nanoclaw_core.errors import DeliveryError, OutcomeUnknown, Refused, TryLater
+from nanoclaw_core.delivery.parts import parts_of
+from nanoclaw_core.errors import ChatMoved, DeliveryError, OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
-from nanoclaw_core.models import Address, Event, OutboundKind, OutboundMessage, OutboundRow, Progress, Receipt
-from nanoclaw_core.ports import Channel, Clock, SettlingChannel, TypingChannel
+from nanoclaw_core.models import Address, Event, OutboundKind, OutboundMessage, OutboundRow, Progress, Question, Receipt
+from nanoclaw_core.ports import AskingChannel, Channel, Clock, SettlingChannel, TypingChannel
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.database import Database
 from nanoclaw_core.supervise import Callers, Pauses, sleep_or, survive
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 SEND_TIMEOUT = 60.0
 DEADLINE = 72 * 3600.0
@@ -87,7 +91,10 @@ class _Lane:
 
 
 class Delivery:
-    """The way out. `channels` are those of this host, by name; `tell` hears what was sent and what could not be."""
+    """The way out. `channels` are those of this host, by name; `tell` hears what was sent and what could not be.
+
+    `moved` gets a chat and the id that it has now.
+    """
 
     def __init__(
         self,
@@ -96,12 +103,14 @@ class Delivery:
         channels: Mapping[str, Channel],
         clock: Clock,
         tell: Callable[[Event], None],
+        moved: Callable[[Address, str], Awaitable[None]],
     ) -> None:
         self._database = database
         self._mailboxes = mailboxes
         self._channels = channels
         self._clock = clock
         self._tell = tell
+        self._moved = moved
         self._lanes: dict[_Key, _Lane] = {}
         self._callers = Callers()
         self._retried: set[str] = set()
@@ -138,6 +147,11 @@ class Delivery:
         if channel is not None and isinstance(channel, SettlingChannel):
             with anyio.move_on_after(SEND_TIMEOUT / 10):
                 await survive("notice", channel.settled(to, (message_id,), "failed"))
+
+    async def tell_owner(self, news: Loss | str, *, away_from: Address) -> None:
+        """Have the owner told, where possible on another channel than that of `away_from`."""
+        now = self._clock.time()
+        self.wake(await tell_owner(self._database, self._mailboxes, self._channels, news, away_from, now))
 
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Deliver until cancelled."""
@@ -224,6 +238,8 @@ class Delivery:
         if row.kind is OutboundKind.SETTLED:
             if isinstance(channel, SettlingChannel):
                 await channel.settled(row.to, row.settles, row.outcome)
+        elif row.kind in (OutboundKind.EDIT, OutboundKind.REACTION):
+            await self._follow(row.to, lambda to: change(channel, replace(row, to=to), mailbox))
         elif doubt := await self._send_parts(mailbox, row, channel):
             await self._doubt(lane, row, doubt)
             return
@@ -240,16 +256,25 @@ class Delivery:
         if receipts.is_over:  # its mailbox has begun anew: nobody knows any more what of it was sent
             return ""
         doubt = ""
-        for number, text in enumerate(split(row.text, able.max_length, able.length_unit)):
+        has_buttons = isinstance(channel, AskingChannel)
+        parts = parts_of(row, able, mailbox.folder, mailbox.session_id, has_buttons=has_buttons)
+        for number, part in enumerate(parts):
             if number in receipts.sent:
                 continue
             if number in receipts.in_flight and not may_repeat:
                 doubt = "the host ended, or the connection broke, while it was being sent"
                 continue
             await mailbox.sending(row.seq, number)
-            part = OutboundMessage(to=row.to, text=text, key=f"{mailbox.session_id}:{row.seq}:{number}", reply_to=row.reply_to)
+            message = OutboundMessage(
+                to=row.to,
+                text=part.text,
+                key=f"{mailbox.session_id}:{row.seq}:{number}",
+                reply_to=row.reply_to,
+                files=part.files,
+                replaces=None if number else row.replaces,
+            )
             try:
-                receipt = await _sent_by(channel, part)
+                receipt = await self._follow(row.to, partial(_sent_by, channel, message, part.question))
             except (TryLater, Refused) as reason:
                 with CancelScope(shield=True):
                     await mailbox.not_sent(row.seq, number, str(reason))
@@ -263,18 +288,36 @@ class Delivery:
                 await mailbox.sent(row.seq, number, receipt.message_id)
         return doubt
 
+    async def _follow(self, to: Address, deliver: Callable[[Address], Awaitable[T]]) -> T:
+        """Deliver to wherever the chat is now."""
+        try:
+            return await deliver(to)
+        except ChatMoved as moved:
+            await self._moved(to, moved.chat)
+            try:
+                return await deliver(replace(to, chat=moved.chat))
+            except ChatMoved as again:
+                raise Refused(f"the chat moved to {moved.chat}, and at once to {again.chat}") from again
+
+    async def answered(self, session_id: str, question: OutboundRow, text: str) -> None:
+        """Show under a question, where the channel can, that it was answered with `text`."""
+        channel = self._channels.get(question.to.channel)
+        if channel is not None and isinstance(channel, AskingChannel):
+            session = await self._database.read(partial(sessions.session, session_id=session_id))
+            sent = (await (await self._mailboxes.open(session)).receipt(question.seq)).sent
+            if sent:
+                with anyio.move_on_after(SEND_TIMEOUT / 10):
+                    await survive("answered", channel.answered(question.to, sent[max(sent)], text))
+
     async def _give_up(self, lane: _Lane, row: OutboundRow, reason: str, *, is_refused: bool = False) -> None:
         """Leave the row, and say so first: who dies in between says it again, in the same words under the same key."""
         if row.kind is OutboundKind.MESSAGE:
             is_part = bool((await lane.mailbox.receipt(row.seq)).sent)
             loss = Loss(session_id=lane.mailbox.session_id, row=row, reason=reason, is_part=is_part)
-            await survive("news of a loss", self._tell_owner(loss))
+            await survive("news of a loss", self.tell_owner(loss, away_from=row.to))
             await survive("notice of a loss", self._tell_chat(lane, loss, is_refused))
         await lane.mailbox.undeliverable(row.seq, reason)
         self._report("delivery.failed", row, reason)
-
-    async def _tell_owner(self, loss: Loss) -> None:
-        self.wake(await tell_owner(self._database, self._mailboxes, self._channels, loss, self._clock.time()))
 
     async def _tell_chat(self, lane: _Lane, loss: Loss, is_reachable: bool) -> None:
         """At once where the platform answers; else in its turn, and once for all that was lost in the same outage."""
@@ -292,12 +335,16 @@ class Delivery:
         self._tell(Event(name=name, at=self._clock.time(), data=data))
 
 
-async def _sent_by(channel: Channel, part: OutboundMessage) -> Receipt:
+async def _sent_by(channel: Channel, message: OutboundMessage, question: Question | None, to: Address) -> Receipt:
     """Send with a time limit; an error that the channel did not foresee says nothing about what happened on the platform."""
     receipts: list[Receipt] = []
+    message = replace(message, to=to)
 
     async def send() -> None:
-        receipts.append(await channel.send(part))
+        if question is not None and isinstance(channel, AskingChannel):
+            receipts.append(await channel.ask(message, question))
+        else:
+            receipts.append(await channel.send(message))
 
     with anyio.move_on_after(SEND_TIMEOUT) as limit:
         failure = await survive("send", send(), passing=(DeliveryError,))

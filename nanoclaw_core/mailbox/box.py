@@ -184,6 +184,18 @@ class Mailbox:
         """How far the parts got."""
         return await self._run("inbound", inbound.receipts, seq)
 
+    async def outbound_row(self, seq: int) -> OutboundRow | None:
+        """What was to be delivered under this number, as long as it is kept."""
+        return await self._run("outbound", outbound.outbound_row, seq)
+
+    async def number_of(self, address: Address, message_id: str) -> str | None:
+        """The number of the row that holds the message `message_id` of this chat, in whatever thread."""
+        return await self._run("inbound", inbound.number_of, address, message_id)
+
+    async def sent_as(self, address: Address, message_id: str) -> OutboundRow | None:
+        """What was sent to this chat, in whatever thread, and is called `message_id` by the platform."""
+        return await self._run("inbound", inbound.sent_as, address, message_id)
+
     async def is_idle(self) -> bool:
         """Whether every row is acknowledged and nothing is due."""
         unheard = await self._run("outbound", outbound.anything_unacknowledged)

@@ -42,6 +42,7 @@ _STEPS: Final[dict[Side, tuple[str, ...]]] = {
         ALTER TABLE rows ADD COLUMN kind TEXT NOT NULL DEFAULT 'message';
         ALTER TABLE rows ADD COLUMN about TEXT;
         ALTER TABLE rows ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+        CREATE INDEX rows_message ON rows (message_id);
         CREATE INDEX parts_message ON parts (message_id);
         """,
     ),

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from nanoclaw_core.mailbox.outbox import names_in
-from nanoclaw_core.mailbox.records import NewRow, Receipts, read_outbound, read_row, row_values
-from nanoclaw_core.models import OutboundRow, Row
+from nanoclaw_core.mailbox.records import NewRow, Receipts, address_values, read_outbound, read_row, row_values
+from nanoclaw_core.models import Address, OutboundRow, Row
 
 _INSERT: Final = """
     INSERT INTO rows (
@@ -19,6 +19,11 @@ _INSERT: Final = """
         :kind, :about, :files, :added_at)
     ON CONFLICT (id) DO NOTHING
 """
+_IN_CHAT: Final = "message_id = :message_id AND channel = :channel AND account = :account AND chat = :chat"
+_NUMBER: Final = f"SELECT seq FROM rows WHERE {_IN_CHAT} AND kind = 'message' ORDER BY seq DESC LIMIT 1"  # noqa: S608  # our own
+_SENT: Final = f"""
+    SELECT messages.* FROM parts JOIN outbound.messages USING (seq) WHERE {_IN_CHAT} ORDER BY seq DESC LIMIT 1
+"""  # noqa: S608  # our own
 _RAISE_FLOOR: Final = """
     UPDATE delivered
     SET floor = max(floor, coalesce((SELECT min(seq) - 1 FROM due), (SELECT max(seq) FROM outbound.messages), 0))
@@ -79,6 +84,16 @@ def receipts(db: sqlite3.Connection, seq: int) -> Receipts:
         in_flight=frozenset(row["part"] for row in parts if row["in_flight"]),
         attempts=sum(row["attempts"] for row in parts),
     )
+
+
+def number_of(db: sqlite3.Connection, address: Address, message_id: str) -> str | None:
+    found = db.execute(_NUMBER, {**address_values(address), "message_id": message_id}).fetchone()
+    return None if found is None else str(found["seq"])
+
+
+def sent_as(db: sqlite3.Connection, address: Address, message_id: str) -> OutboundRow | None:
+    found = db.execute(_SENT, {**address_values(address), "message_id": message_id}).fetchone()
+    return None if found is None else read_outbound(found)
 
 
 def due(db: sqlite3.Connection) -> list[OutboundRow]:

@@ -102,7 +102,8 @@ def record_push(
 def untold(db: sqlite3.Connection) -> list[Undelivered]:
     query = """
         SELECT * FROM inbound.finals JOIN messages USING (seq)
-        WHERE refused IS NOT NULL AND at IS NOT NULL AND kind = 'message' AND seq NOT IN (SELECT seq FROM told) ORDER BY seq
+        WHERE refused IS NOT NULL AND at IS NOT NULL AND kind IN ('message', 'edit', 'reaction')
+        AND seq NOT IN (SELECT seq FROM told) ORDER BY seq
     """
     return [read_undelivered(row) for row in db.execute(query)]
 
@@ -164,6 +165,11 @@ def heard(db: sqlite3.Connection, seq: int) -> Row | None:
     """
     row = db.execute(query, (seq,)).fetchone()
     return row and read_row(row)
+
+
+def outbound_row(db: sqlite3.Connection, seq: int) -> OutboundRow | None:
+    row = db.execute("SELECT * FROM messages WHERE seq = ?", (seq,)).fetchone()
+    return None if row is None else read_outbound(row)
 
 
 def begin_call(db: sqlite3.Connection, call: NewCall, now: float) -> Call | None:

@@ -29,7 +29,8 @@ _LAST_OLD: Final = """
 """
 _UNTOLD: Final = """
     SELECT seq FROM inbound.finals JOIN messages USING (seq)
-    WHERE refused IS NOT NULL AND at IS NOT NULL AND kind = 'message' AND seq NOT IN (SELECT seq FROM told)
+    WHERE refused IS NOT NULL AND at IS NOT NULL AND kind IN ('message', 'edit', 'reaction')
+    AND seq NOT IN (SELECT seq FROM told)
 """
 _FINISHED: Final = "seq <= :last AND seq <= (SELECT floor FROM inbound.delivered)"
 
@@ -60,12 +61,13 @@ def _give_back(db: sqlite3.Connection, _before: float, _now: float) -> int:
 
 def _rows(db: sqlite3.Connection, before: float, now: float, inbox: Path) -> int:
     query = """
-        SELECT seq, id, attachment FROM rows WHERE seq <= ? AND seq <= (SELECT floor FROM outbound.acknowledged)
+        SELECT seq, id, attachment IS NOT NULL OR files <> '[]' AS has_files FROM rows
+        WHERE seq <= ? AND seq <= (SELECT floor FROM outbound.acknowledged)
         ORDER BY seq LIMIT ?
     """
     found = db.execute(query, (_last_old(db, "rows", "seq", "added_at", before, now), _SLICE)).fetchall()
     for row in found:
-        if row["attachment"] is not None:
+        if row["has_files"]:
             shutil.rmtree(inbox / row["id"], ignore_errors=True)
     db.executemany("DELETE FROM rows WHERE seq = ?", [(row["seq"],) for row in found])
     return len(found)

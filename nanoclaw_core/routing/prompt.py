@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from nanoclaw_core.models import Address, EarlierCall, Row, Undelivered
+from nanoclaw_core.models import Address, EarlierCall, InboundKind, KeptFile, Row, Undelivered
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 INBOX = "/nanoclaw/inbox"
+#: How a message says which earlier one it is about, by the number under which the agent knows that.
+_ABOUT = {InboundKind.EDIT: "edits", InboundKind.REACTION: "reacts_to", InboundKind.ANSWER: "answers"}
+_NO_REACTION = "(took the reaction away)"
 _LOSSES = 10  # that are told one by one
 _REMINDER = 8000  # characters of calls: Claude Code takes it from its environment, where 128 KiB have room
 _QUOTED = 500  # characters of each text that the agent is reminded of
@@ -56,9 +59,11 @@ def _message(row: Row, names: Mapping[tuple[str, str, str], str], zone: ZoneInfo
         "sender_id": row.sender_id,
         "time": format_time(row.sent_at, zone),
         "reply_to": row.reply_to.message_id if row.reply_to else "",
+        **({_ABOUT[row.kind]: row.about or "unknown"} if row.kind in _ABOUT else {}),
     }
     head = " ".join(f'{name}="{_escape(value)}"' for name, value in attributes.items() if value)
-    return f"<message {head}>{_quote(row)}{_escape(row.text)}{_attachment(row)}</message>"
+    text = row.text or (_NO_REACTION if row.kind is InboundKind.REACTION else "")
+    return f"<message {head}>{_quote(row)}{_escape(text)}{_attachment(row)}{_files(row)}</message>"
 
 
 def _name(address: Address, names: Mapping[tuple[str, str, str], str]) -> str:
@@ -77,6 +82,14 @@ def _attachment(row: Row) -> str:
         return ""
     name = row.attachment.rsplit("/", 1)[-1]
     return _escape(f"\n[the whole text: {name} — saved to {INBOX}/{row.attachment}]")
+
+
+def _files(row: Row) -> str:
+    return _escape("".join(f"\n[{file.kind}: {file.name} — {_where(file)}]" for file in row.files))
+
+
+def _where(file: KeptFile) -> str:
+    return f"saved to {INBOX}/{file.path}" if file.path else f"not here: {file.problem}"
 
 
 def format_time(moment: float, zone: ZoneInfo) -> str:

@@ -15,7 +15,8 @@ from nanoclaw_core.mailbox import MailboxBroken, NewOutbound, row_id
 from nanoclaw_core.mailbox.renewal import begin_anew, remains_of
 from nanoclaw_core.models import Address, OutboundKind, Session, Wiring
 from nanoclaw_core.ports import Clock, Wake
-from nanoclaw_core.routing.router import is_engaged, row_of
+from nanoclaw_core.routing.router import is_engaged
+from nanoclaw_core.routing.rows import row_of
 from nanoclaw_core.store import chats, sessions
 from nanoclaw_core.store.database import Connection, Database
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from nanoclaw_core.errors import InvalidPattern
-from nanoclaw_core.models import EngageMode, MessagingGroup, Wiring
+from nanoclaw_core.models import Address, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.tables import insert_into, messaging_groups, new_id, wirings
 
 
@@ -43,6 +43,24 @@ def find_messaging_group(conn: Connection, channel: str, account: str, chat: str
     query = select(messaging_groups).where(table.channel == channel, table.account == account, table.chat == chat)
     row = conn.execute(query).one_or_none()
     return None if row is None else _chat(row)
+
+
+def move(conn: Connection, *, address: Address, new: str, now: float) -> None:
+    """The platform calls the chat at `address` by the id `new` now: it keeps its wirings, sessions and name. Twice is as once.
+
+    Where the new id is known already, both stay, and the new one gets the wirings that it lacks.
+    """
+    known = find_messaging_group(conn, address.channel, address.account, address.chat)
+    if known is None:
+        return
+    other = find_messaging_group(conn, address.channel, address.account, new)
+    if other is None:
+        conn.execute(update(messaging_groups).where(messaging_groups.c.id == known.id).values(chat=new))
+        return
+    for wiring in wirings_of(conn, known.id):
+        values = {"agent_group_id": wiring.agent_group_id, "engage_mode": wiring.engage_mode.value, "pattern": wiring.pattern}
+        insertion = insert_into(conn, wirings).values(id=new_id(), messaging_group_id=other.id, **values, created_at=now)
+        conn.execute(insertion.on_conflict_do_nothing())
 
 
 def wire(

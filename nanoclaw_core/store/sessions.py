@@ -55,6 +55,12 @@ def sessions(conn: Connection) -> list[Session]:
     return [record(row) for row in conn.execute(select(table).order_by(table.c.created_at, table.c.id))]
 
 
+def of_chat(conn: Connection, messaging_group_id: str, limit: int) -> list[Session]:
+    """The sessions of a chat and its threads, newest first, at most `limit` of them."""
+    query = select(table).where(table.c.messaging_group_id == messaging_group_id)
+    return [record(row) for row in conn.execute(query.order_by(table.c.created_at.desc(), table.c.id).limit(limit))]
+
+
 def count(conn: Connection) -> int:
     """How many sessions there are."""
     return conn.execute(select(func.count()).select_from(table)).scalar_one()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from itertools import count
 
 import anyio
@@ -11,10 +12,13 @@ from anyio.abc import TaskStatus
 from nanoclaw_core.models import (
     Address,
     Capabilities,
+    InboundFile,
+    InboundKind,
     InboundMessage,
     Manifest,
     OutboundMessage,
     Progress,
+    Question,
     Quote,
     Receipt,
     Sender,
@@ -25,8 +29,10 @@ from nanoclaw_core.ports import ChannelContext, ChannelFactory, Receive
 class FakeChannel:
     """Both ends of a channel: `say` is a person who writes, `outbox` is what people see.
 
-    It is a `Channel`, a `TypingChannel` and a `SettlingChannel`. `attempts` holds every call of `send`, also those that failed
-    as `fail_next` told them to; `outbox` only what was taken.
+    It is a `Channel` with every Protocol but the stream. `attempts` holds every call of `send`, also those that failed as
+    `fail_next` told them to; `outbox` only what was taken. `edits`, `reactions`, `questions` and `decisions` are what people
+    see of those, `contents` the names and contents of the files that were sent: the host deletes its copies. `files` holds what
+    `fetch` gives for each reference: bytes, or the error that it raises.
     """
 
     def __init__(self, name: str = "fake", *, capabilities: Capabilities | None = None) -> None:
@@ -34,8 +40,14 @@ class FakeChannel:
         self.capabilities = capabilities or Capabilities()
         self.outbox: list[OutboundMessage] = []
         self.attempts: list[OutboundMessage] = []
+        self.contents: list[tuple[str, bytes]] = []
         self.settlements: list[tuple[Address, tuple[str, ...], str]] = []
         self.typings: list[tuple[Address, Progress]] = []
+        self.files: dict[str, bytes | BaseException] = {}
+        self.edits: list[tuple[Address, str, str]] = []
+        self.reactions: list[tuple[Address, str, str]] = []
+        self.questions: list[tuple[OutboundMessage, Question]] = []
+        self.decisions: list[tuple[Address, str, str]] = []
         self.runs = 0
         self.context: ChannelContext | None = None
         self._receive: Receive | None = None
@@ -73,12 +85,16 @@ class FakeChannel:
 
     async def send(self, message: OutboundMessage) -> Receipt:
         self.attempts.append(message)
-        if self._failures:
-            self._note()
-            raise self._failures.popleft()
+        self._fail()
+        self.contents += [(file.name, file.path.read_bytes()) for file in message.files]
         self.outbox.append(message)
         self._note()
         return Receipt(message_id=f"sent-{len(self.outbox)}")
+
+    def _fail(self) -> None:
+        if self._failures:
+            self._note()
+            raise self._failures.popleft()
 
     async def typing(self, to: Address, progress: Progress) -> None:
         self.typings.append((to, progress))
@@ -87,6 +103,32 @@ class FakeChannel:
     async def settled(self, to: Address, message_ids: tuple[str, ...], outcome: str) -> None:
         self.settlements.append((to, message_ids, outcome))
         self._note()
+
+    async def ask(self, message: OutboundMessage, question: Question) -> Receipt:
+        receipt = await self.send(message)
+        self.questions.append((message, question))
+        return receipt
+
+    async def answered(self, to: Address, message_id: str, text: str) -> None:
+        self.decisions.append((to, message_id, text))
+        self._note()
+
+    async def edit(self, to: Address, message_id: str, text: str) -> None:
+        self._fail()
+        self.edits.append((to, message_id, text))
+        self._note()
+
+    async def react(self, to: Address, message_id: str, emoji: str) -> None:
+        self._fail()
+        self.reactions.append((to, message_id, emoji))
+        self._note()
+
+    async def fetch(self, file: InboundFile) -> AsyncGenerator[bytes]:
+        content = self.files[file.reference]
+        if isinstance(content, BaseException):
+            raise content
+        for start in range(0, len(content), 1024):
+            yield content[start : start + 1024]
 
     # --- the platform's side ----------------------------------------------------------------------------------------------
 
@@ -106,6 +148,9 @@ class FakeChannel:
         reply_to: Quote | None = None,
         sent_at: float = 1_800_000_000.0,
         cursor: str | None = None,
+        kind: InboundKind = InboundKind.MESSAGE,
+        about: str | None = None,
+        files: tuple[InboundFile, ...] = (),
     ) -> bool:
         """Let a person write; waits for the connection. Returns what `receive` returned: False for a known message id."""
         message = InboundMessage(
@@ -118,6 +163,9 @@ class FakeChannel:
             is_mention=is_mention,
             chat_name=chat_name,
             reply_to=reply_to,
+            kind=kind,
+            about=about,
+            files=files,
         )
         return await self.deliver(message, cursor)
 
@@ -128,7 +176,7 @@ class FakeChannel:
         return await self._receive(message, cursor)
 
     def fail_next(self, *errors: BaseException) -> None:
-        """Let the next calls of `send` raise these, one each."""
+        """Let the next calls of `send`, `edit` or `react` raise these, one each."""
         self._failures.extend(errors)
 
     def break_connection(self, error: BaseException) -> None:
@@ -149,6 +197,11 @@ class FakeChannel:
         while len(self.attempts) < count:
             await self._changed.wait()
         return list(self.attempts)
+
+    async def until(self, seen: Callable[[], bool]) -> None:
+        """Wait until `seen` holds; it is asked after every change on this channel."""
+        while not seen():
+            await self._changed.wait()
 
     async def settlement(self, count: int = 1) -> list[tuple[Address, tuple[str, ...], str]]:
         """Wait until `settled` was called `count` times."""

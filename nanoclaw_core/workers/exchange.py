@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import structlog
 
-from nanoclaw_core.commands import is_stop
+from nanoclaw_core.commands import calls_off
 from nanoclaw_core.errors import ContainerFailed, NanoClawError
 from nanoclaw_core.mailbox import Mailbox, NewOutbound
 from nanoclaw_core.models import Address, AgentGroup, Event, FailureKind, Row, Session, TurnEnd
@@ -82,7 +82,7 @@ class Exchange:
         """Push what waits and may be pushed now; return whether a `/stop` is among it, and then push nothing."""
         mailbox = await self.mailbox()
         while self._takes_more(others_wait) and (waiting := await mailbox.waiting()):
-            if any(is_stop(row.text) for row in waiting):
+            if any(calls_off(row) for row in waiting):
                 return True
             if not (rows := rows_of_one_prompt(waiting, self.open.address)):
                 break
@@ -162,7 +162,7 @@ class Exchange:
 
     async def is_called_off(self) -> bool:
         """Whether a `/stop` waits."""
-        return any(is_stop(row.text) for row in await (await self.mailbox()).waiting(ALL))
+        return any(calls_off(row) for row in await (await self.mailbox()).waiting(ALL))
 
     async def call_off(self) -> None:
         """End all that was said before the last `/stop`, and that itself."""

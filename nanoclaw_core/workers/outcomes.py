@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from nanoclaw_core.commands import is_stop
+from nanoclaw_core.commands import calls_off
 from nanoclaw_core.mailbox import Mailbox, NewOutbound
 from nanoclaw_core.models import Address, FailureKind, Row, Session
 from nanoclaw_core.store import sessions
@@ -37,9 +37,9 @@ class Outcomes:
     async def call_off(self, mailbox: Mailbox, running: Sequence[Row], told: Collection[Address]) -> None:
         """End `running`, and what waits up to the last `/stop`; that is answered, save in chats that were `told` already."""
         waiting = await mailbox.waiting(ALL)
-        last = max((number for number, row in enumerate(waiting) if is_stop(row.text)), default=-1)
+        last = max((number for number, row in enumerate(waiting) if calls_off(row)), default=-1)
         rows = [*running, *waiting[: last + 1]]
-        stops = [row for row in rows if is_stop(row.text)]
+        stops = [row for row in rows if calls_off(row)]
         others = [row for row in rows if row not in stops]
         if others:
             await self._end(mailbox, others, [], FailureKind.INTERRUPTED.value)

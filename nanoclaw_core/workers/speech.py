@@ -82,13 +82,14 @@ class AgentActions:
 
     async def react(self, message_id: str, emoji: str) -> str:
         row = await (await self._mailbox()).heard(_number(r"(\d+)", message_id))
-        about = {InboundKind.MESSAGE: row.message_id, InboundKind.EDIT: row.about}.get(row.kind) if row else None
-        if row is None or about is None:
+        if row is None:
             raise ActionRefused(f"You heard no message with the id {message_id!r:.40}. Take the `id` of a `<message>`.")
+        if row.kind is not InboundKind.MESSAGE:
+            raise ActionRefused(f"{message_id} is no message, but something about one. React to that.")
         name, channel = await self._place(row.address)
         if not isinstance(channel, ReactingChannel):
             raise ActionRefused(f"There are no reactions in {name}: its platform has no means for them. Say it in words.")
-        await self._queue(NewOutbound(to=row.address, text=emoji, kind=OutboundKind.REACTION, about=about), None)
+        await self._queue(NewOutbound(to=row.address, text=emoji, kind=OutboundKind.REACTION, about=row.message_id), None)
         return name
 
     # --- where ------------------------------------------------------------------------------------------------------------

@@ -20,13 +20,13 @@ from nanoclaw_core.backup.workspaces import Workspaces
 from nanoclaw_core.first_start import ensure_first_agent
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import Mailboxes, NewOutbound, OutstandingPush
-from nanoclaw_core.models import Address, InboundMessage, Push, Sender, Session, TurnEnd
+from nanoclaw_core.models import Address, InboundMessage, OutboundRow, Push, Sender, Session, TurnEnd
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.testing import FakeClock, FakeRuntime
-from tests.house import _template
+from tests.house import _template, arrivals
 from tests.spine.spine import wire
 
 CHATS = ("chat-0", "chat-1", "chat-2")
@@ -130,6 +130,8 @@ async def open_shop(home: Path, chats: Sequence[str] = CHATS) -> AsyncIterator[S
             wake=lambda _: None,
             stop=lambda _: None,
             refuse=_unheard,
+            answered=_unanswered,
+            arrivals=arrivals(home, clock, journal),
             tell=lambda _: None,
         )
         try:
@@ -142,6 +144,10 @@ def _furnish(home: Path) -> None:
     if not (home / "nanoclaw.db").exists():
         home.mkdir(exist_ok=True)
         shutil.copy(_template(), home / "nanoclaw.db")
+
+
+async def _unanswered(_session: str, _question: OutboundRow, label: str) -> None:
+    raise AssertionError(label)
 
 
 async def _unheard(_to: Address, _message_id: str, text: str) -> None:

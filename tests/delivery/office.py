@@ -21,7 +21,11 @@ class Post:
     def __init__(self, house: House, channels: dict[str, Channel]) -> None:
         self.house = house
         self.told: list[Event] = []
-        self.delivery = Delivery(house.database, house.mailboxes, channels, house.clock, self.told.append)
+        self.moves: list[tuple[Address, str]] = []
+        self.delivery = Delivery(house.database, house.mailboxes, channels, house.clock, self.told.append, self._moved)
+
+    async def _moved(self, chat: Address, new: str) -> None:
+        self.moves.append((chat, new))
 
     async def put(self, *texts: str, to: Address = CHAT) -> None:
         for text in texts:

@@ -2,73 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import MailboxUnusable
-from nanoclaw_core.models import Address, EngageMode, Event, InboundMessage, Quote, Sender
-from nanoclaw_core.routing.router import INLINE_LIMIT, Router
+from nanoclaw_core.models import EngageMode, Quote, Sender
+from nanoclaw_core.routing.rows import INLINE_LIMIT
 from nanoclaw_core.store import agents, chats, sessions
 from nanoclaw_core.store.database import Connection
-from tests.house import CHAT, House, open_house
-
-
-def message(text: str = "hello", *, id: str = "m1", to: Address = CHAT, **more: Any) -> InboundMessage:  # noqa: A002
-    sender = Sender(handle="ada", name="Ada")
-    return InboundMessage(address=to, message_id=id, sender=sender, text=text, sent_at=1.0, **more)
-
-
-@dataclass
-class Desk:
-    """A router, and what it told its neighbours."""
-
-    house: House
-    router: Router
-    woken: list[str] = field(default_factory=list)
-    stopped: list[str] = field(default_factory=list)
-    told: list[Event] = field(default_factory=list)
-    said: list[tuple[Address, str]] = field(default_factory=list)
-
-    async def refuse(self, to: Address, message_id: str, text: str) -> None:
-        self.said.append((to, text))
-
-    async def route(self, *messages: InboundMessage) -> list[Any]:
-        """Accept and route them; return what became of each."""
-        for each in messages:
-            await self.router.journal.accept(each)
-        expected = len(self.told) + len(await self.router.journal.unrouted())
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(lambda task_status: self.router.run(task_status))
-                while len(self.told) < expected:  # noqa: ASYNC110  # nobody announces it
-                    await anyio.sleep(0.001)
-                tasks.cancel_scope.cancel()
-        return [event.data["outcome"] for event in self.told]
-
-
-@pytest.fixture
-async def desk(nanoclaw_home: Path) -> AsyncIterator[Desk]:
-    async with open_house(nanoclaw_home) as house:
-        desk = Desk(house, None)  # type: ignore[arg-type]  # made in the next line, since each needs the other
-        desk.router = Router(
-            database=house.database,
-            journal=Journal(house.database, house.clock),
-            mailboxes=house.mailboxes,
-            home=house.home,
-            clock=house.clock,
-            wake=desk.woken.append,
-            stop=desk.stopped.append,
-            refuse=desk.refuse,
-            tell=desk.told.append,
-        )
-        yield desk
+from tests.house import CHAT
+from tests.routing.desk import Desk, message
 
 
 async def sql(desk: Desk, text: str) -> None:

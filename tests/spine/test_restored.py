@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def hold_the_router(host: Host) -> anyio.Event:
     """Let nothing more be routed until the event."""
     go, unrouted = anyio.Event(), host.journal.unrouted
 
-    async def held(limit: int = 100) -> list[JournalEntry]:
+    async def held(limit: int = 100, without: Collection[int] = ()) -> list[JournalEntry]:
         await go.wait()
-        return await unrouted(limit)
+        return await unrouted(limit, without)
 
     host.journal.unrouted = held  # type: ignore[method-assign]
     return go

@@ -14,7 +14,7 @@ import pytest
 
 from nanoclaw_core.errors import TryLater
 from nanoclaw_core.mailbox import Mailbox
-from nanoclaw_core.models import Address, Capabilities, UploadedFile
+from nanoclaw_core.models import Address, Capabilities, InboundKind, UploadedFile
 from nanoclaw_core.ports import Action, ActionCall
 from nanoclaw_core.testing import FakeChannel, Reply, ScriptedModel
 from tests.spine.spine import Spine, until
@@ -23,21 +23,11 @@ SEND = "mcp__nanoclaw__send_file"
 MIB = 1024 * 1024
 
 
-class Able(FakeChannel):
-    """A channel that takes files, and can do everything else."""
-
-    def __init__(self) -> None:
-        super().__init__(capabilities=Capabilities(max_file_size=MIB))
-
-    async def edit(self, to: Address, message_id: str, text: str) -> None: ...
-
-    async def react(self, to: Address, message_id: str, emoji: str) -> None: ...
-
-
 @pytest.fixture
-def able(spine: Spine) -> Able:
-    spine.chat = able = Able()
-    return able
+def able(spine: Spine) -> FakeChannel:
+    """A platform that takes files."""
+    spine.chat = FakeChannel(capabilities=Capabilities(max_file_size=MIB, max_caption=100))
+    return spine.chat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +54,7 @@ async def tool(spine: Spine, name: str, **arguments: Any) -> str:
     return spine.chat.outbox[-1].text
 
 
-async def test_a_file_that_the_agent_has_made_is_kept_for_delivery(spine: Spine, able: Able) -> None:
+async def test_a_file_that_the_agent_has_made_is_kept_for_delivery(spine: Spine, able: FakeChannel) -> None:
     async with spine.host() as host:
         await spine.wire(host, "chat-2", name="Work")
         await spine.chat.say("!bash printf hello > out.txt; mkdir folder")
@@ -83,35 +73,40 @@ async def test_a_file_that_the_agent_has_made_is_kept_for_delivery(spine: Spine,
         assert path.read_bytes() == b"hello"
 
 
-async def test_a_file_goes_when_it_has_been_delivered(spine: Spine, able: Able) -> None:
+async def test_a_file_goes_when_it_has_been_delivered(spine: Spine, able: FakeChannel) -> None:
     async with spine.host():
         await spine.chat.say("!bash printf hello > out.txt")
         await spine.settled()
         assert await tool(spine, "send_file", path="out.txt", text="look") == "out.txt sent to this chat (id s3)."
         assert [message.text for message in able.outbox[-2:]] == ["look", "out.txt sent to this chat (id s3)."]
+        assert able.contents == [("out.txt", b"hello")]
         assert outbox(spine) == []
 
 
-async def test_messages_are_known_by_the_ids_that_the_agent_was_told(spine: Spine, able: Able) -> None:
+async def test_messages_are_known_by_the_ids_that_the_agent_was_told(spine: Spine, able: FakeChannel) -> None:
     async with spine.host():
         assert await tool(spine, "send_message", text="on it") == "Message sent to this chat (id s1)."
-        assert await tool(spine, "edit_message", message_id="s1", text="done") == (
-            "The message s1 in family gets the new text."
-        )
+        assert await tool(spine, "edit_message", message_id="s1", text="done") == "The message s1 in family gets the new text."
         assert await tool(spine, "add_reaction", message_id="1", emoji="thumbs_up") == (
             "👍 is put under the message 1 in family."
         )
         assert "There is no message of yours" in await tool(spine, "edit_message", message_id="s2", text="x")
         assert "You heard no message" in await tool(spine, "add_reaction", message_id="99", emoji="👍")
-    assert queued(spine, "text, about", "edit") == [("done", "1")]
-    assert queued(spine, "text, about", "reaction") == [("👍", "message-1")]
+    here = Address(channel="fake", chat="chat-1")
+    assert able.edits == [(here, "sent-1", "done")]
+    assert able.reactions == [(here, "message-1", "👍")]
 
 
-async def test_a_question_does_not_hold_the_turn(spine: Spine, able: Able) -> None:
+async def test_a_question_does_not_hold_the_turn_and_its_answer_comes_as_a_message(spine: Spine, able: FakeChannel) -> None:
     async with spine.host():
         said = await tool(spine, "ask_user", question="Which?", options=["red", "blue"])
         assert said == "Asked in this chat (id s1). The answer arrives as a message; end your turn if you need it."
-    assert queued(spine, "text, choices") == [("Which?", '["red","blue"]')]
+        ((message, question),) = able.questions
+        assert (message.text, [choice.label for choice in question.choices]) == ("Which?", ["red", "blue"])
+        blue = question.choices[1].id
+        await able.say(blue, kind=InboundKind.ANSWER, about=question.id)
+        await spine.settled(2)
+        assert able.outbox[-1].text == "You said: blue"
 
 
 async def test_a_channel_that_cannot_is_named(spine: Spine) -> None:
@@ -124,7 +119,7 @@ async def test_a_channel_that_cannot_is_named(spine: Spine) -> None:
 
 
 async def test_a_file_whose_worker_dies_is_sent_once(
-    spine: Spine, able: Able, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    spine: Spine, able: FakeChannel, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = Mailbox.add_outbound
 

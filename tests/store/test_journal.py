@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from nanoclaw_core.errors import MessageTooLong
 from nanoclaw_core.journal import MAX_MESSAGE_BYTES, Journal, JournalEntry
-from nanoclaw_core.models import Address, EngageMode, InboundMessage, Quote, Sender
+from nanoclaw_core.models import Address, EngageMode, InboundKind, InboundMessage, Quote, Sender
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.tables import events, strangers
@@ -201,3 +201,25 @@ async def test_fifty_channels_at_once_lose_and_double_nothing(journal: Journal) 
             tasks.start_soon(accept, number)
     assert sorted(news) == [False] * 25 + [True] * 25
     assert sorted(map(int, await ids(journal))) == list(range(25))
+
+
+async def test_the_first_answer_to_a_question_counts_whoever_presses_the_button(db: Database, journal: Journal) -> None:
+    await db.write(wire_chat)
+    press = partial(replace, kind=InboundKind.ANSWER, about="session:3")
+    assert await journal.accept(press(message("p1", "1")))
+    assert not await journal.accept(press(message("p2", "2")))
+    assert not await journal.accept(press(message("p1", "1")))
+    assert await journal.accept(replace(press(message("p3", "1")), about="session:4"))
+    assert [entry.message.text for entry in await journal.unrouted()] == ["1", "1"]
+
+
+async def test_what_is_held_back_is_left_out_until_it_is_looked_for_again(db: Database, journal: Journal) -> None:
+    await db.write(wire_chat)
+    await journal.accept(message("1"))
+    assert await journal.unrouted(without={1}) == []
+    with anyio.move_on_after(0) as scope:
+        await journal.wait()
+    assert scope.cancelled_caught
+    journal.look_again()
+    await journal.wait()
+    assert [entry.seq for entry in await journal.unrouted()] == [1]
