@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 import unicodedata
 from typing import Final
@@ -10,6 +11,7 @@ MOST_BYTES: Final = 120
 _FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # on Windows, with any ending
 _LONGEST_ENDING: Final = 20
+_TYPES: Final = mimetypes.MimeTypes()  # those that Python knows: the same on every machine
 
 
 def clean_name(name: str) -> str:
@@ -27,6 +29,15 @@ def bare_name(name: str) -> str:
     seen = "".join(" " if character.isspace() else character for character in last if not _is_invisible(character))
     plain = _FORBIDDEN.sub("_", seen).strip(" .")
     return _short(f"_{plain}" if _RESERVED.match(plain) else plain)
+
+
+def media_type(name: str) -> str:
+    """What a file's ending says that it is; '' where it says nothing.
+
+    >>> media_type("report.PDF"), media_type("Makefile")
+    ('application/pdf', '')
+    """
+    return _TYPES.guess_type(name)[0] or ""
 
 
 def _is_invisible(character: str) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from nanoclaw_core.builtins.emoji import emoji_of
 from nanoclaw_core.errors import ActionRefused
-from nanoclaw_core.filenames import clean_name
+from nanoclaw_core.filenames import clean_name, media_type
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.models import UploadedFile
 from nanoclaw_core.ports import Action, ActionCall
@@ -120,7 +120,8 @@ async def send_file(call: ActionCall, parameters: SendFile) -> str:
     ActionRefused: nobody of that name, or no files there, or none so large.
     """
     name = parameters.path.name if parameters.name is None else clean_name(parameters.name)
-    sent = await call.host.send(parameters.text, parameters.to, files=[replace(parameters.path, name=name)])
+    file = replace(parameters.path, name=name, media_type=media_type(name))
+    sent = await call.host.send(parameters.text, parameters.to, files=[file])
     return f"{name} sent to {sent.to} (id {sent.id})."
 
 

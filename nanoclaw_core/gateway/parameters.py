@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import mimetypes
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from nanoclaw_core.filenames import clean_name
+from nanoclaw_core.filenames import clean_name, media_type
 from nanoclaw_core.models import UploadedFile
 from nanoclaw_core.ports import Action
 
@@ -27,7 +26,6 @@ UPLOAD: Final = re.compile(r"[0-9a-f]{64}-[0-9a-f]{16}")
 _FILE: Final = f"#/$defs/{UploadedFile.__name__}"
 _FILE_SCHEMA: Final = {"type": "string", "description": "The path of a file, relative to /workspace or absolute."}
 _HOST_PATH: Final = "path on the host"
-_TYPES: Final = mimetypes.MimeTypes()  # those that Python knows, on every machine the same
 
 Json = dict[str, Any]  # Any: JSON of a format that we do not own
 
@@ -148,11 +146,6 @@ def _values(name: str, value: object) -> list[Json]:
 def _file(path: str, copy: Path, size: int) -> Json:
     name = clean_name(path)
     return {"name": name, "path": str(copy), "size": size, "media_type": media_type(name)}
-
-
-def media_type(name: str) -> str:
-    """What a file's ending says that it is; '' where it says nothing."""
-    return _TYPES.guess_type(name)[0] or ""
 
 
 def _with_paths(schema: Json) -> Json:

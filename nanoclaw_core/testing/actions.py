@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from nanoclaw_core.errors import ActionRefused, NanoClawError
-from nanoclaw_core.filenames import clean_name
-from nanoclaw_core.gateway.parameters import media_type, read_arguments, tool_of
+from nanoclaw_core.filenames import clean_name, media_type
+from nanoclaw_core.gateway.parameters import read_arguments, tool_of
 from nanoclaw_core.models import AgentGroup, OutboundFile, OutboundKind, Sent
 from nanoclaw_core.ports import Action, ActionCall
 

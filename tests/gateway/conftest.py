@@ -89,7 +89,7 @@ class Calls:
     missing: set[str] = field(default_factory=set)
     broken: NanoClawError | None = None
     folder: Path = Path()
-    full: NanoClawError | None = None  # raised when there is no room
+    full: NanoClawError | None = None  # raised when there is no room, and when something is released
     released: list[str] = field(default_factory=list)
 
     async def outbox(self, identity: WorkerIdentity, *, more: bool = False) -> Path:
@@ -99,6 +99,8 @@ class Calls:
 
     async def release(self, identity: WorkerIdentity, uploads: Collection[str]) -> None:
         self.released += uploads
+        if self.full:
+            raise self.full
 
     async def once(
         self,

@@ -272,6 +272,12 @@ async def test_a_call_whose_outcome_cannot_be_stored_keeps_its_file(rig: Any) ->
     assert rig.calls.released == []
 
 
+async def test_a_file_that_cannot_be_released_takes_nothing_from_the_outcome(rig: Any) -> None:
+    await put(rig)
+    rig.calls.full = DiskLow(Path("/home"), 1, 512)
+    assert await call(rig, {"one": reference()}) == (False, "read 1")
+
+
 async def test_a_refusal_is_an_outcome(rig: Any, reader: Reader) -> None:
     reader.raises = ActionRefused("I cannot read.")
     await put(rig)

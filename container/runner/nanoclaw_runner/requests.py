@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -108,9 +109,11 @@ def _length(head: bytes) -> int | None:
     first, *lines = head[:-4].split(b"\r\n")
     fields = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
     lengths = [value for name, value in fields if name == b"content-length"]
-    if not first.endswith((b" HTTP/1.1", b" HTTP/1.0")) or len(lengths) > 1 or _INTRICATE & {name for name, _ in fields}:
+    if not first.endswith((b" HTTP/1.1", b" HTTP/1.0")) or _INTRICATE & {name for name, _ in fields}:
         return None
-    return int(lengths[0]) if lengths and lengths[0].isdigit() else None if lengths else 0
+    if not lengths:
+        return 0
+    return int(lengths[0]) if len(lengths) == 1 and re.fullmatch(rb"[0-9]{1,18}", lengths[0]) else None
 
 
 def _with_length(head: bytes, length: int) -> bytes:

@@ -64,6 +64,7 @@ async def test_a_call_is_rewritten_in_whatever_pieces_it_comes(size: int) -> Non
         CALL.replace(b"Accept: */*", b"Upgrade: websocket"),
         CALL.replace(b"Accept: */*", b"Content-Length: 5"),
         CALL.replace(b"Content-Length: 4", b"Content-Length: four"),
+        CALL.replace(b"Content-Length: 4", b"Content-Length: " + b"9" * 5000),
         CALL.replace(b"HTTP/1.1", b"HTTP/2"),
         b"POST /mcp HTTP/1.1\r\nX: " + b"x" * 70_000,
     ],
