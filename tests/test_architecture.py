@@ -35,7 +35,7 @@ FLOORS = (
     "journal mailbox sandbox first_start",
     "backup delivery gateway history retention routing workers",
     "builtins plugins",
-    "doctor offers",
+    "conformance doctor offers",
     "host testing",
     "control",
     "cli",

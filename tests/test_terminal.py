@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from typing import cast
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from nanoclaw_core.builtins import terminal
-from nanoclaw_core.builtins.terminal import Notice, Said, Settled, TerminalChannel, Viewer, Working, nanoclaw_channels
+from nanoclaw_core.builtins.terminal import Notice, Said, Settled, TerminalChannel, Update, Viewer, Working, nanoclaw_channels
 from nanoclaw_core.errors import MessageTooLong, TryLater
 from nanoclaw_core.models import Address, InboundMessage, OutboundMessage, Progress
-from nanoclaw_core.ports import ChannelContext, SettlingChannel, TypingChannel
+from nanoclaw_core.ports import Channel, ChannelContext, SettlingChannel, TypingChannel
+from nanoclaw_core.testing import ChannelContract, Platform, Shown
+from nanoclaw_core.testing.contracts import Inbox
 
 HERE = Address(channel="terminal", chat="main")
 
@@ -45,6 +51,59 @@ async def watching(channel: TerminalChannel, seen: list[object]) -> AsyncIterato
             tasks.start_soon(show, viewer)
             yield viewer
             tasks.cancel_scope.cancel()
+
+
+class Desk(Platform):
+    """A person at a terminal that shows and confirms everything."""
+
+    chat = "main"
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.tasks = tasks
+        self.seen: list[Update] = []
+        self.numbers = count(1)
+
+    def sit_down(self, channel: TerminalChannel) -> TerminalChannel:
+        self.channel = channel
+        self.tasks.start_soon(self.watch, channel)
+        return channel
+
+    async def watch(self, channel: TerminalChannel) -> None:
+        with channel.attach(self.chat) as viewer:
+            async for number, update in viewer:
+                self.seen.append(update)
+                viewer.confirm(number)
+
+    @property
+    def messages(self) -> Sequence[Shown]:
+        said = {update.id: update for update in self.seen if isinstance(update, Said)}
+        return [Shown(id=update.id, text=update.text, chat=self.chat) for update in said.values()]
+
+    @property
+    def typings(self) -> int:
+        return sum(isinstance(update, Working) for update in self.seen)
+
+    async def say(self, text: str, *, message_id: str | None = None) -> str:
+        message_id = message_id or f"m{next(self.numbers)}"
+        await self.channel.say(self.chat, text, message_id)
+        return message_id
+
+
+class TestTerminal(ChannelContract):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Desk]:
+        async with anyio.create_task_group() as tasks:
+            yield Desk(tasks)
+            tasks.cancel_scope.cancel()
+
+    def make_channel(self, platform: Desk, context: ChannelContext) -> TerminalChannel:
+        return platform.sit_down(TerminalChannel(context.wake, "ada"))
+
+    @pytest.fixture
+    async def channel(self, platform: Platform, inbox: Inbox) -> Channel:
+        channel = self.make_channel(cast(Desk, platform), inbox.context())
+        channel.capabilities = replace(channel.capabilities, max_length=100_000)  # a million characters are nothing but slow
+        return channel
 
 
 def test_it_is_offered_through_the_hook() -> None:

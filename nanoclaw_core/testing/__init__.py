@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nanoclaw_core.testing.actions import ActionContract, FakeActionHost, Said
+    from nanoclaw_core.testing.actions import FakeActionHost, Said
     from nanoclaw_core.testing.channel import FakeChannel
     from nanoclaw_core.testing.clock import FakeClock
-    from nanoclaw_core.testing.contracts import ChannelContract, ChannelPeer, CheckContract
+    from nanoclaw_core.testing.contracts import ActionContract, ChannelContract, CheckContract, Platform, Shown, Trouble
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
-    "actions": "ActionContract FakeActionHost Said",
+    "actions": "FakeActionHost Said",
     "channel": "FakeChannel",
     "clock": "FakeClock",
-    "contracts": "ChannelContract ChannelPeer CheckContract",
+    "contracts": "ActionContract ChannelContract CheckContract Platform Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
@@ -29,15 +29,17 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 __all__ = [
     "ActionContract",
     "ChannelContract",
-    "ChannelPeer",
     "CheckContract",
     "FakeActionHost",
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
+    "Platform",
     "Reply",
     "Said",
     "ScriptedModel",
+    "Shown",
+    "Trouble",
 ]
 
 

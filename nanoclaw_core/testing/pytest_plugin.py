@@ -13,6 +13,25 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing import FakeChannel, FakeClock, ScriptedModel
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("nanoclaw").addoption(
+        "--nanoclaw-report", metavar="FILE", help="write what each contract says of each capability to FILE, as JSON"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "nanoclaw_capability(name): the capability that this test of a contract is about")
+    if path := config.getoption("--nanoclaw-report"):
+        from nanoclaw_core.testing.contracts.report import Report
+
+        config.pluginmanager.register(Report(Path(path)), "nanoclaw-report")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if mark := item.get_closest_marker("nanoclaw_capability"):
+        item.user_properties.append((mark.name, mark.args[0]))
+
+
 @pytest.fixture
 def nanoclaw_clock() -> FakeClock:
     """A clock that stands still until `await clock.advance(seconds)`."""
