@@ -64,7 +64,7 @@ class AgentActions:
         visible = self._desk.dialogue.visible(text)
         if not visible:
             raise ActionRefused("The new text is empty, or all of it is internal. A message cannot be deleted.")
-        spoken = await (await self._mailbox()).spoken(_number(r"s(\d+)", message_id))
+        spoken = await (await self._mailbox()).spoken(_number(r"s([0-9]+)", message_id))
         if spoken is None:
             where = "An id looks like s12; you are told it when you send a message with a tool"
             raise ActionRefused(f"There is no message of yours with the id {message_id!r:.40}. {where}.")
@@ -81,7 +81,7 @@ class AgentActions:
         return Sent(to=name, id=message_id)
 
     async def react(self, message_id: str, emoji: str) -> str:
-        row = await (await self._mailbox()).heard(_number(r"(\d+)", message_id))
+        row = await (await self._mailbox()).heard(_number(r"([0-9]+)", message_id))
         if row is None:
             raise ActionRefused(f"You heard no message with the id {message_id!r:.40}. Take the `id` of a `<message>`.")
         if row.kind is not InboundKind.MESSAGE:
