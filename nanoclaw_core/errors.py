@@ -2,6 +2,8 @@
 
     NanoClawError
     ├── SettingInvalid          fix the setting
+    ├── ValueRefused            give another value
+    ├── CredentialRefused       get another credential from the platform
     ├── HomeUnusable            fix the folder
     ├── HostRunning             another host owns this home
     ├── HostNotRunning          start the host
@@ -15,6 +17,8 @@
     ├── UnknownName             choose one of the names that exist
     ├── DuplicateName           disable one of the two plugins
     ├── PluginUnusable          the plugin is left out, the rest goes on
+    ├── InstallRefused          choose plugins that fit; nothing was changed
+    ├── InstallFailed           the plugins are as they were, or `rollback`
     ├── InvalidPattern          correct the engage pattern
     ├── MessageTooLong          send it as a file
     ├── RuntimeUnavailable      wait for the container runtime, or start it
@@ -58,6 +62,26 @@ class SettingInvalid(NanoClawError):
     def __init__(self, name: str, value: object, rule: str) -> None:
         super().__init__(f"{name} is {value!r}, but must be {rule}. Correct it in the environment or in .env.")
         self.name = name
+
+
+class ValueRefused(NanoClawError):
+    """A value that a person gave for a variable, or the variable's name, cannot be used. The reason shows no value.
+
+    >>> print(ValueRefused("TELEGRAM_TOKEN", "it is empty"))
+    TELEGRAM_TOKEN is not accepted: it is empty. Nothing was stored.
+    """
+
+    exit_code = 3
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} is not accepted: {reason}. Nothing was stored.")
+        self.reason = reason
+
+
+class CredentialRefused(NanoClawError):
+    """The platform was asked and does not accept the credential; where it cannot be asked, any other error says so."""
+
+    exit_code = 3
 
 
 class HomeUnusable(NanoClawError):
@@ -218,6 +242,30 @@ class PluginUnusable(NanoClawError):
         super().__init__(f"The plugin {plugin} was left out: {reason}")
         self.plugin = plugin
         self.reason = reason
+
+
+class InstallRefused(NanoClawError):
+    """The plugins cannot be changed as asked: `reason` says why, and what to do."""
+
+    exit_code = 3
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Nothing was changed: {reason.rstrip('.')}.")
+        self.reason = reason
+
+
+class InstallFailed(NanoClawError):
+    """A change of the plugins failed half-way. `trouble` is why what was there could not be put back, '' where it was."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, reason: str, trouble: str = "") -> None:
+        end = (
+            f"It could not be put back either: {trouble}. `nanoclaw plugin rollback` tries again."
+            if trouble
+            else ("What was there before was put back.")
+        )
+        super().__init__(f"The plugins could not be changed ({what}): {reason.rstrip('.')}. {end}")
 
 
 class InvalidPattern(NanoClawError):

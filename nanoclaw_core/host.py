@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -14,22 +14,27 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from nanoclaw_core import __version__, memory
+from nanoclaw_core import __version__, memory, secrets
 from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
+from nanoclaw_core.delivery.previews import Previews
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
-from nanoclaw_core.errors import ChannelRevoked, NanoClawError, UnknownName
+from nanoclaw_core.errors import ChannelRevoked, HomeUnusable, NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
 from nanoclaw_core.gateway.parameters import file_rules
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
+from nanoclaw_core.loopwatch import Block, LoopWatch
 from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import Address, AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
+from nanoclaw_core.operations import Operation, operations
+from nanoclaw_core.packages.notice import keep_up
+from nanoclaw_core.pairing import Pairings
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Action, Channel, ChannelContext, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
@@ -39,7 +44,7 @@ from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage
 from nanoclaw_core.sandbox.spec import worker_user
-from nanoclaw_core.settings import Settings, secrets_among
+from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
@@ -67,10 +72,11 @@ async def open_host(
     runtime: Runtime | None = None,
     builtins: Sequence[str] = BUILTINS,
     mask: Mask | None = None,
+    watch: LoopWatch | None = None,
 ) -> AsyncIterator[Host]:
     """Own the home and build a host that `run` sets going. Tests hand in their own clock, runtime and built-in modules.
 
-    `mask` is told every secret that the host gets to know.
+    `mask` is told every secret that the host gets to know, `watch` which plugins could hold up its loop.
 
     Raises:
         HostRunning, HomeUnusable, DatabaseTooNew, UnknownName, SettingInvalid: it cannot be built as set.
@@ -78,10 +84,13 @@ async def open_host(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(own_home(settings.home))
+        for path in await to_thread.run_sync(secrets.mend, settings.home):
+            log.warning("secrets.mended", path=str(path))
         trace = log_call if settings.trace_plugins else None
         plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
+        await to_thread.run_sync(_note_packages, settings, plugins, clock.time())
         mask = mask or Mask()
-        mask.add(secrets_among(settings.variables, plugins.fields()))
+        mask.add(settings.secrets(plugins.fields()))
         if runtime is None:
             runtime = await to_thread.run_sync(plugins.choose("runtime", settings.runtime).create)
         path, backups = settings.home / "nanoclaw.db", settings.home / "backups"
@@ -94,8 +103,21 @@ async def open_host(
         if isinstance(model.provider, ClosingProvider):
             stack.push_async_callback(model.provider.aclose)
         await host.make_channels()
+        await host.pairings.load()
         await stack.enter_async_context(host.gateway)
+        if watch is not None:
+            watch.know(plugins.modules())
+            host.blocks = watch.found
         yield host
+
+
+def _note_packages(settings: Settings, plugins: Plugins, now: float) -> None:
+    """Record which packages the plugins consist of, where that has changed since the last start; no reason not to start."""
+    try:
+        for change in keep_up(settings.home, plugins.remains(), now):
+            log.warning("plugins.changed_outside", change=change)
+    except HomeUnusable as error:
+        log.warning("plugins.lock_unusable", reason=str(error))
 
 
 class Host:
@@ -115,6 +137,7 @@ class Host:
         self.settings, self.plugins, self.database, self.clock = settings, plugins, database, clock
         self.channels: dict[str, Channel] = {}
         self.healths: dict[str, Health] = {}
+        self.blocks: Collection[Block] = ()
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell, self._moved)
         self.diary = Diary(self.mailboxes)
@@ -123,6 +146,9 @@ class Host:
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
         self.router = self._router()
+        self.pairings = Pairings(database, clock, self.delivery.say, self._tell_owner, plugins.tell)
+        self.operations: Mapping[str, Operation] = operations(database, clock, self.pairings.begin)
+        self._mask = mask
         self.mailboxes.renew = self._recovery().renew  # bound late: it wakes those who use the mailboxes
         self._image = WorkerImage.of(settings, runtime)
         self._image_state, self._image_tag = "not asked yet", ""
@@ -133,6 +159,7 @@ class Host:
         self._began = clock.monotonic()
 
     def _desk(self, runtime: Runtime, installation: str, mask: Mask, actions: Sequence[Action[Any]]) -> Desk:
+        previews = Previews(self.channels)
         return Desk(
             terms=terms(self.settings, installation),
             database=self.database,
@@ -147,6 +174,8 @@ class Host:
             deliver=self.delivery.wake,
             say=self.delivery.say,
             typing=self.delivery.typing,
+            streams=previews.streams,
+            preview=previews.show,
             tell=self.plugins.tell,
             note_tool=self.diary.note_tool,
             hide=mask.add_passing,
@@ -216,6 +245,7 @@ class Host:
                 "delivery": self.delivery.run,
                 "workers": self.pool.run,
                 "routing": self.router.run,
+                "pairing": self.pairings.run,
                 "diary": self.diary.run,
                 "retention": self.retention.run,
             }
@@ -233,12 +263,17 @@ class Host:
         reason = await supervise(attempt, self.healths[name], self.clock, final=(ChannelRevoked,))
         await self.delivery.tell_owner(reason, away_from=Address(channel=name, chat=""))
 
+    async def _tell_owner(self, text: str, about: Address) -> None:
+        await self.delivery.tell_owner(text, away_from=about)
+
     async def _moved(self, chat: Address, new: str) -> None:
         """A platform calls a chat by another id now."""
         await self.database.write(partial(chats.move, address=chat, new=new, now=self.clock.time()))
 
     async def receive(self, message: InboundMessage, cursor: str | None = None) -> bool:
         """The `Receive` of every channel."""
+        if await self.pairings.take(message, cursor):
+            return True
         is_new = await self.journal.accept(message, cursor)
         data = {"channel": message.address.channel, "known": not is_new}
         self.plugins.tell(Event(name="message.accepted", at=self.clock.time(), data=data))
@@ -296,9 +331,10 @@ class Host:
             "home": str(self.settings.home),
             "provider": {"name": self._model.name, "demo": self._model.is_demo},
             "image": {"name": self._image_tag or "worker image", "state": self._image_state},
-            "channels": [asdict(health) for health in self.healths.values()],
+            "channels": [asdict(health) | {"reason": self._mask(health.reason)} for health in self.healths.values()],
             "agents": [{"name": each.name, "folder": each.folder, "main": each.is_main} for each in groups],
             "plugins": [asdict(status) for status in self.plugins.statuses],
+            "blocked": [asdict(block) for block in tuple(self.blocks)],
             **self.pool.status(),
         }
 

@@ -333,10 +333,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """What goes to the engine in one piece. `uuid` names it in the engine's transcript; results list the uuids they cover."""
+    """What goes to the engine in one piece. `uuid` names it in the engine's transcript; results list the uuids they cover.
+
+    `stream` is whether the chat can show the answer while it is being written.
+    """
 
     uuid: str
     text: str
+    stream: bool = False
 
 
 class FailureKind(StrEnum):
@@ -424,7 +428,8 @@ class OutboundRow:
     A `SETTLED` row names in `settles` the platform message ids whose turn ended, and carries `outcome` ('answered', or the
     failure in one word), so that a channel can show that nothing more will come. The paths of `files` are
     relative to the session's folder.
-    With `choices`, the labels of buttons, the text is a question. `replaces` is the preview that was shown of it.
+    With `choices`, the labels of buttons, the text is a question. `replaces` is the preview that was shown of it; a `SETTLED`
+    row takes away one of which nothing has come.
     """
 
     seq: int
@@ -528,7 +533,10 @@ class BuildContext:
 class SetupField:
     """One thing that a person must supply before a plugin's offer works.
 
-    `variable` is the environment variable (or the key in .env) that holds it. Values of secret fields are never shown.
+    `variable` is the environment variable (or the key in the secret store or in .env) that holds it. Values of secret fields
+    are never shown. `where` says where one gets it, `help` anything else. The whole of a value must match `pattern`, where
+    there is one; `form` says in words what that asks for ("digits, a colon, 35 characters"). Where nothing is set, `default`
+    stands.
     """
 
     variable: str
@@ -536,14 +544,24 @@ class SetupField:
     secret: bool = True
     required: bool = True
     help: str = ""
+    where: str = ""
+    pattern: str = ""
+    form: str = ""
+    default: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """How to set a channel or provider up, as data, so that set-up, doctor and docs need no code of the plugin."""
+    """How to set a channel or provider up, as data, so that set-up, doctor and docs need no code of the plugin.
+
+    `steps` are what a person does first, a short sentence each. With `pairs`, whoever sends a code of `nanoclaw channel pair`
+    to the channel in a private chat becomes an owner; the channel does nothing for that.
+    """
 
     fields: tuple[SetupField, ...] = ()
     homepage: str = ""
+    steps: tuple[str, ...] = ()
+    pairs: bool = False
 
 
 class PluginState(StrEnum):

@@ -24,7 +24,8 @@ from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
 from nanoclaw_core.gateway.parameters import tool_of
 from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
-from nanoclaw_core.models import Event, PluginState, PluginStatus, SetupField
+from nanoclaw_core.models import Event, Manifest, PluginState, PluginStatus, SetupField
+from nanoclaw_core.packages.records import Remains
 from nanoclaw_core.ports import Action, ChannelFactory, Check, ProviderFactory, RuntimeFactory
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
 
 #: Names become part of user ids (channels) and of tool names at the model's API (actions).
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 #: What plugin code may throw without taking the host along; SystemExit is a plugin that calls `sys.exit`.
 _FAILURES: Final = (Exception, SystemExit)
@@ -138,6 +140,15 @@ class Plugins:
     def checks(self) -> dict[str, Offer[Check]]:
         """The subjects of `nanoclaw doctor`, by name."""
         return self._offers("check")
+
+    def modules(self) -> dict[str, str]:
+        """The top-level package of each plugin that is no built-in, and the plugin's name."""
+        strangers = [member.source for member in self._members if not member.builtin]
+        return {source.value.partition(":")[0].partition(".")[0].strip(): source.name for source in strangers}
+
+    def remains(self) -> dict[str, Remains]:
+        """What each plugin that is no built-in would leave in the home."""
+        return {member.source.name: _remains(member) for member in self._members if not member.builtin}
 
     def fields(self) -> list[SetupField]:
         """What the manifests of all channels and providers ask for."""
@@ -269,6 +280,18 @@ def _check(record: type[Any], value: Any) -> None:  # anything that a plugin can
         if not is_dataclass(value.parameters):
             raise TypeError(f"offers the action {value.name!r}, whose parameters are no dataclass")
         tool_of(value)
+    if isinstance(value, ChannelFactory | ProviderFactory):
+        _check_manifest(value.name, value.manifest)
+
+
+def _check_manifest(name: str, manifest: Manifest) -> None:
+    for item in manifest.fields:
+        if not _VARIABLE.fullmatch(item.variable):
+            raise ValueError(f"{name} asks for the variable {item.variable!r}, which is no name of one")
+        try:
+            re.compile(item.pattern)
+        except re.error as error:
+            raise ValueError(f"{name} has a pattern for {item.variable} that is no regular expression ({error})") from error
 
 
 def _import(source: Found, found: Sequence[Found]) -> object:
@@ -311,6 +334,15 @@ def _blaming(source: Found, doing: str) -> Generator[None]:
         yield
     except _FAILURES as error:
         raise PluginUnusable(source.name, f"{doing} failed: {one_line(error)}") from error
+
+
+def _remains(member: _Member) -> Remains:
+    manifests = [value.manifest for value in member.values.values() if isinstance(value, ChannelFactory | ProviderFactory)]
+    return Remains(
+        distribution=member.source.distribution,
+        channels=tuple(name for kind, name in member.values if kind == "channel"),
+        variables=tuple(field.variable for manifest in manifests for field in manifest.fields),
+    )
 
 
 def _is_async(function: object) -> bool:

@@ -162,7 +162,13 @@ class StreamingChannel(Protocol):
 
         `text` is at most `Capabilities.max_length` long. `message_id` is what that call returned. Returns the id of the message
         that the finished answer shall replace (`OutboundMessage.replaces`), or None where the preview goes by itself. Called
-        at every change: the channel leaves out what the platform has no time for, and never waits. Failures are ignored.
+        at every change: the channel leaves out what the platform has no time for, and never waits. `TryLater` leaves out one;
+        after any other failure no more are shown of this answer.
+
+        With '' for `text`, nothing came of the answer: the message `message_id` is taken away, or, where the platform cannot do
+        that, loses its words. Raises what `send` raises.
+
+        `send` of a message that replaces a preview which is there no more sends it as a new one.
         """
 
 
@@ -192,12 +198,18 @@ class ChannelContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelFactory:
-    """A channel that a plugin offers: `create` may import the platform's library, the plugin's module must not."""
+    """A channel that a plugin offers: `create` may import the platform's library, the plugin's module must not.
+
+    `check` asks the platform whether it accepts these values of the manifest's variables, and returns in one line whose they
+    are ("@nano_bot, Nano"). It raises `CredentialRefused` when the platform says no, and another `NanoClawError` (such as
+    `TryLater`) when it cannot be asked.
+    """
 
     name: str
     summary: str
     create: Callable[[ChannelContext], Channel]
     manifest: Manifest = field(default_factory=Manifest)
+    check: Callable[[Mapping[str, str]], Awaitable[str]] | None = None
 
 
 # --- model providers ------------------------------------------------------------------------------------------------------
@@ -474,7 +486,7 @@ class CheckContext:
     """What a check may look at. Most of it is the same whether a host runs or not.
 
     `variables` is everything that is set in the environment and in .env: secrets among it, so no reason may show a value.
-    `fields` are what the plugins' manifests ask for.
+    `fields` are what the plugins' manifests ask for, `channels` the manifests of the channels by name.
     `host` is what `nanoclaw status --json` prints, or None when no host answers. `runtime` and `provider` make the ones that
     are set, at the first call, and raise `NanoClawError` where that cannot be.
     """
@@ -487,6 +499,7 @@ class CheckContext:
     runtime: Callable[[], Runtime]
     provider: Callable[[], Provider]
     clock: Clock
+    channels: Mapping[str, Manifest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -538,6 +551,9 @@ class WorkerEvents(Protocol):
 
     async def progressed(self, worker_id: str, progress: Progress) -> None:
         """The engine does something."""
+
+    async def previewed(self, worker_id: str, text: str) -> None:
+        """The engine has written `text` of its answer so far; nobody waits for what comes of that."""
 
     async def failed(self, worker_id: str, detail: str) -> None:
         """The engine is dead, or the runner broke the protocol: this worker must be ended. May be called more than once."""
@@ -622,6 +638,9 @@ class Dialogue(Protocol):
         Raises:
             ActionRefused: there is none; the text lists those there are.
         """
+
+    async def beginning(self, agent_group: AgentGroup, reply_to: Address, text: str) -> str:
+        """What of the first answer to `reply_to` is certain while only `text` of it is written; '' if nothing is."""
 
     def visible(self, text: str) -> str:
         """`text` without what an agent marked as internal."""

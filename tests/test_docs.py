@@ -9,7 +9,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +20,9 @@ import pluggy
 import pytest
 
 from nanoclaw_core import hookspecs
+from nanoclaw_core.errors import CredentialRefused
 from nanoclaw_core.gateway.parameters import file_rules
-from nanoclaw_core.models import Event, PluginState
+from nanoclaw_core.models import Event, Manifest, PluginState, SetupField
 from nanoclaw_core.plugins import load
 
 ROOT = Path(__file__).parent.parent
@@ -117,6 +118,21 @@ async def test_the_action_on_the_page_answers() -> None:
     assert (await plugin.roll(None, plugin.RollDice(sides=2))).startswith("You rolled a ")
 
 
+async def test_the_manifest_on_the_page_is_one_and_its_check_tells_good_tokens_from_bad_ones() -> None:
+    plugin = plugin_from(next(block for block in blocks("python") if "MANIFEST = " in block), "bots")
+    (field, server) = plugin.FACTORY.manifest.fields
+    good, bad = f"ex-{'0' * 31}1", f"ex-{'0' * 32}"
+    assert re.fullmatch(field.pattern, good)
+    assert await plugin.FACTORY.check({field.variable: good, server.variable: server.default}) == "@nano_bot"
+    with pytest.raises(CredentialRefused):
+        await plugin.FACTORY.check({field.variable: bad, server.variable: server.default})
+
+
+def test_the_page_speaks_of_everything_in_a_manifest() -> None:
+    names = [*(field.name for field in fields(Manifest)), *(field.name for field in fields(SetupField))]
+    assert [name for name in names if f"`{name}" not in PAGE and f"{name}=" not in PAGE] == []
+
+
 @pytest.mark.parametrize(
     ("module", "plugin", "tests"),
     [
@@ -138,6 +154,18 @@ def test_what_has_a_contract_on_the_page_keeps_it_with_the_tests_on_the_page(
 def test_an_action_on_the_page_can_be_handed_a_file() -> None:
     plugin = plugin_from(block_with("class CountLines:"), "lines")
     assert file_rules(plugin.nanoclaw_actions())["parameters"] == {"count_lines": ["file"]}
+
+
+def test_the_channel_with_previews_on_the_page_keeps_the_contract_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = next(block for block in blocks("python") if "class TestFolder" in block)
+    (tmp_path / "nanoclaw_folder.py").write_text(example_of("nanoclaw_channels"))
+    (tmp_path / "streaming_folder.py").write_text(next(block for block in blocks("python") if "class StreamingFolder" in block))
+    contract = contract.replace("from nanoclaw_folder import Folder", "from streaming_folder import StreamingFolder as Folder")
+    (tmp_path / "test_streaming_folder.py").write_text(contract)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_streaming_folder.py"]
+    assert pytest.main(options) == pytest.ExitCode.OK
 
 
 def test_the_project_file_on_the_page_is_whole() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nanoclaw_core import __version__
-
-if TYPE_CHECKING:
-    from nanoclaw_core.settings import Settings
+from nanoclaw_core.cli.base import Group as _Group
+from nanoclaw_core.cli.base import settings as _settings
+from nanoclaw_core.cli.channel_commands import channel, wiring
+from nanoclaw_core.cli.secret_commands import secret
 
 EXIT_CODES = """\b
 Exit codes:
@@ -23,29 +24,6 @@ Exit codes:
   130  interrupted with ctrl-C"""
 
 
-_DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback when something goes wrong.")
-
-
-class _Command(click.Command):
-    """A command that knows `--debug`; what it does is in `main`."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [_DEBUG, *super().get_params(ctx)]
-
-
-class _Group(_Command, click.Group):
-    command_class = _Command
-    group_class = type
-
-
-def _settings() -> Settings:
-    import os
-
-    from nanoclaw_core.settings import load
-
-    return load(os.environ, Path.cwd())
-
-
 @click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nanoclaw", message="%(prog)s %(version)s")
 def nanoclaw() -> None:
@@ -53,6 +31,11 @@ def nanoclaw() -> None:
 
     Settings come from the environment (NANOCLAW_HOME and others) and from .env in this folder and in the home.
     """
+
+
+nanoclaw.add_command(channel)
+nanoclaw.add_command(wiring)
+nanoclaw.add_command(secret)
 
 
 @nanoclaw.command()
@@ -249,7 +232,7 @@ _BACKUP_FILE = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
 
 @backup.command("create")
 @click.argument("file", required=False, type=_BACKUP_FILE)
-@click.option("--without-secrets", is_flag=True, help="Leave out .env, where credentials are.")
+@click.option("--without-secrets", is_flag=True, help="Leave out the secret store and .env.")
 @click.option("--without-workspaces", is_flag=True, help="Leave out the agents' folders and memories. Needs no container.")
 @click.option("--with-logs", is_flag=True, help="Take logs/ along.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -296,7 +279,7 @@ def restore_backup(file: Path, home: Path | None, replace: bool) -> None:
 
 @nanoclaw.group()
 def plugin() -> None:
-    """List, enable and disable plugins.
+    """Install, enable and list plugins.
 
     An installed plugin is imported only once it is enabled. Changes take effect at the next start of the host.
     """
@@ -330,6 +313,70 @@ def disable(name: str) -> None:
     from nanoclaw_core.cli.plugins import disable
 
     disable(_settings(), name)
+
+
+def _manner(command: Any) -> Any:  # a decorator of decorators; click types them as loosely
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the change as one JSON object; with --yes or --dry-run."),
+        click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing."),
+        click.option("--yes", is_flag=True, help="Do not ask."),
+    ):
+        command = option(command)
+    return command
+
+
+@plugin.command("install")
+@click.argument("target", metavar="NAME|WHEEL|FOLDER")
+@click.option("--no-enable", is_flag=True, help="Only install: nothing of it runs before `nanoclaw plugin enable`.")
+@_manner
+def install_plugin(target: str, no_enable: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Install a plugin, and enable it.
+
+    NAME is a package of the index, with a range if need be ('nanoclaw-telegram<2'); a path has a slash in it, or ends in .whl.
+    Shows first what would change, and refuses what does not fit together.
+    """
+    from nanoclaw_core.cli.packages import Manner, install
+
+    install(_settings(), target, not no_enable, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
+
+
+@plugin.command("upgrade")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_manner
+def upgrade_plugins(names: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Upgrade plugins: those named, or all.
+
+    Nothing else is upgraded than what they ask for, and never NanoClaw itself.
+    """
+    from nanoclaw_core.cli.packages import Manner, upgrade
+
+    upgrade(_settings(), names, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
+
+
+@plugin.command("uninstall")
+@click.argument("name")
+@_manner
+def uninstall_plugin(name: str, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Uninstall a plugin. Its data stays.
+
+    Also removes what was installed for it alone. `nanoclaw plugin list` goes on showing its data.
+    """
+    from nanoclaw_core.cli.packages import Manner, uninstall
+
+    uninstall(_settings(), name, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
+
+
+@plugin.command("rollback")
+@click.option("--steps", metavar="N", type=click.IntRange(1, 3), default=1, help="Go back by so many changes (1; 3 are kept).")
+@_manner
+def roll_back_plugins(steps: int, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Undo the last change of the installed plugins.
+
+    Restores the versions from before it, out of kept wheels: no network is needed.
+    """
+    from nanoclaw_core.cli.packages import Manner, rollback
+
+    rollback(_settings(), steps, Manner(yes=yes, dry_run=dry_run, as_json=as_json))
 
 
 @nanoclaw.group()

@@ -27,6 +27,12 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     console.print(table)
 
 
+def show_notes(notes: Sequence[str]) -> None:
+    """Print sentences, a paragraph each, as wide as the terminal."""
+    for note in notes:
+        Console(highlight=False).print(Text(note))
+
+
 def show_findings(found: Sequence[Sequence[str]], done: Sequence[Sequence[str]], summary: str) -> None:
     """Print rows of (status, name, reason, fix), each fix below its reason; first, if anything, what was done."""
     console = Console(highlight=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nanoclaw_core.testing.actions import FakeActionHost, Said
-    from nanoclaw_core.testing.channel import FakeChannel
+    from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
     from nanoclaw_core.testing.contracts import ActionContract, ChannelContract, CheckContract, Platform, Shown, Trouble
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "actions": "FakeActionHost Said",
-    "channel": "FakeChannel",
+    "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
     "contracts": "ActionContract ChannelContract CheckContract Platform Shown Trouble",
     "fake_runtime": "FakeRuntime",
@@ -34,6 +34,7 @@ __all__ = [
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
+    "FakeStreamingChannel",
     "Platform",
     "Reply",
     "Said",

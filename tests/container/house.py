@@ -20,10 +20,11 @@ from nanoclaw_core.builtins.terminal import Said, Settled, Update, Viewer, Worki
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import BUILTINS, Host, open_host
 from nanoclaw_core.mailbox import Mailbox
-from nanoclaw_core.ports import Action, ChannelFactory, Runtime
+from nanoclaw_core.ports import Action, Runtime
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL
 from nanoclaw_core.settings import load
 from nanoclaw_core.store import sessions
+from nanoclaw_core.testing import FakeChannel
 
 _PLUGIN = "nanoclaw_container_plugin"
 
@@ -75,12 +76,12 @@ async def living_host(
     *,
     runtime: Runtime | None = None,
     actions: Sequence[Action[Any]] = (),
-    channels: Sequence[ChannelFactory] = (),
+    channels: Sequence[FakeChannel] = (),
 ) -> AsyncIterator[Person]:
     """A host on an empty home; `variables` are settings, `actions` and `channels` those of a plugin."""
     plugin: Any = ModuleType(_PLUGIN)
     plugin.nanoclaw_actions = hookimpl(lambda: actions)
-    plugin.nanoclaw_channels = hookimpl(lambda: channels)
+    plugin.nanoclaw_channels = hookimpl(lambda: [channel.factory() for channel in channels])
     sys.modules[_PLUGIN] = plugin
     with tempfile.TemporaryDirectory(prefix="nc", ignore_cleanup_errors=True) as folder:
         settings = load({"NANOCLAW_HOME": folder, **(variables or {})}, Path(folder))

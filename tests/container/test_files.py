@@ -29,7 +29,7 @@ def send(path: str) -> str:
 async def test_a_file_of_the_agent_is_sent_as_it_is() -> None:
     chat = FakeChannel(capabilities=Capabilities(max_file_size=10 * 2**20, max_caption=1000))
     chat.fail_next(TryLater("the platform is away", after=0.1))
-    async with living_host(channels=[chat.factory()]) as person:
+    async with living_host(channels=[chat]) as person:
         await person.host.database.write(partial(wire, chat="chat-1", name="Family"))
         await person.ask(f"!bash {MAKE}")
         assert await person.ask(send("pipe")) == ["send_file was not called: pipe: it is no regular file"]

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from nanoclaw_core.errors import DuplicateName, PluginUnusable, UnknownName
 from nanoclaw_core.installed import discover
 from nanoclaw_core.models import Event, PluginState, PluginStatus
+from nanoclaw_core.packages.records import Remains
 from nanoclaw_core.plugins import Plugins, load
 
 HEADER = """
@@ -25,6 +26,15 @@ CHANNEL = """
 @hookimpl
 def nanoclaw_channels():
     return [ChannelFactory(name={name!r}, summary="", create=print)]
+"""
+
+
+ASKING = """
+from nanoclaw_core import Manifest, SetupField
+@hookimpl
+def nanoclaw_channels():
+    manifest = Manifest(fields=(SetupField({field}),))
+    return [ChannelFactory(name="odd", summary="", create=print, manifest=manifest)]
 """
 
 
@@ -153,6 +163,21 @@ def test_an_enabled_plugin_is_listed_with_what_it_offers(shelf: Shelf) -> None:
     assert line.offers == ("channel parrot", "events")
 
 
+def test_a_plugin_says_what_it_would_leave_and_which_modules_are_its(shelf: Shelf) -> None:
+    code = """
+from nanoclaw_core import Manifest, SetupField
+@hookimpl
+def nanoclaw_channels():
+    field = SetupField(variable="PARROT_TOKEN", label="Token")
+    return [ChannelFactory(name="cage", summary="", create=print, manifest=Manifest(fields=(field,)))]
+"""
+    shelf.put("parrot", code)
+    plugins = load(shelf.names, ["nanoclaw_core.builtins.terminal"])
+    remains = Remains(distribution="nanoclaw-parrot", channels=("cage",), variables=("PARROT_TOKEN",))
+    assert plugins.remains() == {"parrot": remains}
+    assert plugins.modules() == {"shelved_parrot": "parrot"}
+
+
 def test_an_offer_says_which_distribution_it_comes_from(shelf: Shelf) -> None:
     shelf.channel("parrot", version="1.3")
     assert shelf.load().channels()["parrot"].plugin == "nanoclaw-parrot 1.3"
@@ -237,6 +262,10 @@ def test_an_entry_point_may_name_an_object_in_a_module(shelf: Shelf) -> None:
             "socket",
             id="an action without a schema",
         ),
+        pytest.param(
+            ASKING.format(field="variable='A', label='', pattern='('"), "no regular expression", id="a broken pattern"
+        ),
+        pytest.param(ASKING.format(field="variable='a-b', label=''"), "the variable 'a-b'", id="a variable that is no name"),
     ],
 )
 def test_broken_code_costs_its_own_plugin_only(shelf: Shelf, code: str, reason: str) -> None:
@@ -291,6 +320,15 @@ def test_a_requirement_of_a_requirement_counts(shelf: Shelf) -> None:
     shelf.put("library", "", requires=("no-such-library",), distribution="some-library")
     shelf.names.remove("library")
     assert "some-library 1.0 needs no-such-library" in shelf.fault("", requires=("some-library",))
+
+
+def test_a_dependency_that_carries_an_entry_point_is_not_imported_with_the_plugin_that_needs_it(shelf: Shelf) -> None:
+    shelf.put("stowaway", CHANNEL.format(name="stowaway"), distribution="some-library")
+    shelf.channel("parrot", requires=("some-library",))
+    plugins = load(["parrot"], [])
+    assert list(plugins.channels()) == ["parrot"]
+    assert status(plugins, "stowaway").state is PluginState.AVAILABLE
+    assert "shelved_stowaway" not in sys.modules
 
 
 def test_a_conflict_names_the_other_plugin_that_asks_for_the_same_library(shelf: Shelf) -> None:

@@ -123,8 +123,8 @@ async def test_a_file_whose_worker_dies_is_sent_once(
 ) -> None:
     queue = Mailbox.add_outbound
 
-    async def queue_and_kill(self: Mailbox, key: str, row: Any) -> bool:
-        if done := await queue(self, key, row):
+    async def queue_and_kill(self: Mailbox, key: str, row: Any, **how: Any) -> bool:
+        if done := await queue(self, key, row, **how):
             spine.runtime.kill_all()
         return done
 
