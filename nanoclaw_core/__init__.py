@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         Missed,
         ModelRequest,
         Mount,
+        MountDecision,
+        MountRequest,
+        MountVerdict,
         OutboundFile,
         OutboundMessage,
         PluginState,
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
         FetchingChannel,
         MeasuringRuntime,
         ModelResponse,
+        MountPolicy,
         PausingRuntime,
         Provider,
         ProviderContext,
@@ -97,11 +101,11 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
     "InboundFile InboundKind InboundMessage LengthUnit Limits Manifest Missed ModelRequest Mount "
-    "OutboundFile OutboundMessage PluginState PluginStatus Progress Question Quote Receipt Sender "
-    "SetupField clean_text",
+    "MountDecision MountRequest MountVerdict OutboundFile OutboundMessage PluginState PluginStatus Progress "
+    "Question Quote Receipt Sender SetupField clean_text",
     "ports": "Action ActionCall ActionHost AskingChannel Channel ChannelContext ChannelFactory Check CheckContext "
     "CheckResult CheckStatus Clock ClosingProvider EditingChannel FetchingChannel MeasuringRuntime "
-    "ModelResponse PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
+    "ModelResponse MountPolicy PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
     "Receive Runtime RuntimeFactory SettlingChannel StreamingChannel TypingChannel",
     "upstream": "HttpUpstream",
 }
@@ -151,6 +155,10 @@ __all__ = [
     "ModelResponse",
     "ModelUnavailable",
     "Mount",
+    "MountDecision",
+    "MountPolicy",
+    "MountRequest",
+    "MountVerdict",
     "NanoClawError",
     "OutboundFile",
     "OutboundMessage",

@@ -24,13 +24,14 @@ import structlog
 from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
 from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
-from nanoclaw_core.models import Event, PluginState, PluginStatus, SetupField
-from nanoclaw_core.ports import Action, ChannelFactory, Check, ProviderFactory, RuntimeFactory
+from nanoclaw_core.models import Event, MountDecision, MountRequest, MountVerdict, PluginState, PluginStatus, SetupField
+from nanoclaw_core.ports import Action, ChannelFactory, Check, MountPolicy, ProviderFactory, RuntimeFactory
+from nanoclaw_core.sandbox.verdicts import combined
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Kind = Literal["channel", "provider", "action", "runtime", "check"]
+Kind = Literal["channel", "provider", "action", "runtime", "check", "mount-policy"]
 
 #: Each kind of offer, its hook and its record.
 _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
@@ -39,6 +40,7 @@ _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
     "action": ("nanoclaw_actions", Action),
     "runtime": ("nanoclaw_runtimes", RuntimeFactory),
     "check": ("nanoclaw_checks", Check),
+    "mount-policy": ("nanoclaw_mount_policies", MountPolicy),
 }
 
 #: Names become part of user ids (channels) and of tool names at the model's API (actions).
@@ -138,6 +140,10 @@ class Plugins:
     def checks(self) -> dict[str, Offer[Check]]:
         """The subjects of `nanoclaw doctor`, by name."""
         return self._offers("check")
+
+    def judge_mount(self, request: MountRequest) -> MountVerdict:
+        """What all mount policies together say of a mount; one that raises, or answers something else, refuses it."""
+        return combined({offer.value.name: _verdict(offer, request) for offer in self._offers("mount-policy").values()})
 
     def fields(self) -> list[SetupField]:
         """What the manifests of all channels and providers ask for."""
@@ -269,6 +275,18 @@ def _check(record: type[Any], value: Any) -> None:  # anything that a plugin can
         if not is_dataclass(value.parameters):
             raise TypeError(f"offers the action {value.name!r}, whose parameters are no dataclass")
         msgspec.json.schema(value.parameters)
+
+
+def _verdict(offer: Offer[MountPolicy], request: MountRequest) -> MountVerdict:
+    try:
+        verdict: object = offer.value.judge(request)
+    except _FAILURES as error:
+        log.warning("plugin.mount_policy_failed", plugin=offer.plugin, policy=offer.value.name, exc_info=error)
+        return MountVerdict(decision=MountDecision.REFUSE, reason=f"the policy failed ({one_line(error)})")
+    if isinstance(verdict, MountVerdict):
+        return verdict
+    reason = f"the policy answered {type(verdict).__name__} instead of a verdict"
+    return MountVerdict(decision=MountDecision.REFUSE, reason=reason)
 
 
 def _import(source: Found, found: Sequence[Found]) -> object:

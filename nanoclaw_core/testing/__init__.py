@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nanoclaw_core.testing.channel import FakeChannel
     from nanoclaw_core.testing.clock import FakeClock
-    from nanoclaw_core.testing.contracts import ChannelContract, CheckContract, Platform, Shown, Trouble
+    from nanoclaw_core.testing.contracts import (
+        ChannelContract,
+        CheckContract,
+        MountPolicyContract,
+        Platform,
+        ProviderContract,
+        Shown,
+        Trouble,
+    )
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
     "channel": "FakeChannel",
     "clock": "FakeClock",
-    "contracts": "ChannelContract CheckContract Platform Shown Trouble",
+    "contracts": "ChannelContract CheckContract MountPolicyContract Platform ProviderContract Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
@@ -30,7 +38,9 @@ __all__ = [
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
+    "MountPolicyContract",
     "Platform",
+    "ProviderContract",
     "Reply",
     "ScriptedModel",
     "Shown",
