@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ChannelRevoked,
         ChatMoved,
         ContainerFailed,
+        CredentialRefused,
         ImageBuildFailed,
         MessageTooLong,
         ModelUnavailable,
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed ImageBuildFailed MessageTooLong "
+    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed CredentialRefused ImageBuildFailed MessageTooLong "
     "ModelUnavailable NanoClawError OutcomeUnknown Refused RuntimeUnavailable TryLater",
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
@@ -136,6 +137,7 @@ __all__ = [
     "ContainerFailed",
     "ContainerSpec",
     "ContainerState",
+    "CredentialRefused",
     "EditingChannel",
     "Event",
     "FetchingChannel",

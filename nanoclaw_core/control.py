@@ -1,4 +1,4 @@
-"""The control socket: where `nanoclaw chat`, `status` and `stop` reach the running host.
+"""The control socket: where `nanoclaw chat`, `status`, `stop` and others reach the running host.
 
 A Unix socket in the home, for its owner alone, with JSON-RPC 2.0, one object in a line of at most 20 MiB. Requests of a client:
 
@@ -7,6 +7,7 @@ A Unix socket in the home, for its owner alone, with JSON-RPC 2.0, one object in
     chat.send {text, message_id} -> {accepted}          false: this message_id is known already
     chat.close
     chat.seen {number}                                  a notification: everything up to `number` has been shown
+    pairing.begin, wiring.create, wiring.remove         see `operations`
 
 Once a chat is open, the host notifies: chat.message {number, id, text}, chat.working {number, note},
 chat.settled {number, message_ids, outcome}, chat.notice {number, text}. Messages and settlements come again (to this
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -32,6 +33,7 @@ from nanoclaw_core.errors import HomeUnusable, NanoClawError
 
 if TYPE_CHECKING:
     from nanoclaw_core.builtins.terminal import TerminalChannel, Update, Viewer
+    from nanoclaw_core.operations import Operation
 
 LINE_LIMIT: Final = 20 * 1024 * 1024
 #: Seconds until the next try, when the system would not give a connection out.
@@ -64,6 +66,10 @@ class ControlledHost(Protocol):
 
     def greeting(self) -> list[str]:
         """What a person who opens a chat should know, a line each."""
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """More methods, by name."""
 
 
 class LineTooLong(Exception):
@@ -155,6 +161,7 @@ class _Connection:
             "chat.send": self._send,
             "chat.close": self._close,
             "chat.seen": self._seen,
+            **host.operations,
         }
 
     async def run(self) -> None:

@@ -2,6 +2,8 @@
 
     NanoClawError
     ├── SettingInvalid          fix the setting
+    ├── ValueRefused            give another value
+    ├── CredentialRefused       get another credential from the platform
     ├── HomeUnusable            fix the folder
     ├── HostRunning             another host owns this home
     ├── HostNotRunning          start the host
@@ -58,6 +60,26 @@ class SettingInvalid(NanoClawError):
     def __init__(self, name: str, value: object, rule: str) -> None:
         super().__init__(f"{name} is {value!r}, but must be {rule}. Correct it in the environment or in .env.")
         self.name = name
+
+
+class ValueRefused(NanoClawError):
+    """A value that a person gave for a variable, or the variable's name, cannot be used. The reason shows no value.
+
+    >>> print(ValueRefused("TELEGRAM_TOKEN", "it is empty"))
+    TELEGRAM_TOKEN is not accepted: it is empty. Nothing was stored.
+    """
+
+    exit_code = 3
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} is not accepted: {reason}. Nothing was stored.")
+        self.reason = reason
+
+
+class CredentialRefused(NanoClawError):
+    """The platform was asked and does not accept the credential; where it cannot be asked, any other error says so."""
+
+    exit_code = 3
 
 
 class HomeUnusable(NanoClawError):

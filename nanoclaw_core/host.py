@@ -14,7 +14,7 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from nanoclaw_core import __version__, memory
+from nanoclaw_core import __version__, memory, secrets
 from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
 from nanoclaw_core.delivery.queue import Delivery
@@ -29,6 +29,8 @@ from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import Address, AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
+from nanoclaw_core.operations import Operation, operations
+from nanoclaw_core.pairing import Pairings
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, ChannelContext, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
@@ -38,7 +40,7 @@ from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage
 from nanoclaw_core.sandbox.spec import worker_user
-from nanoclaw_core.settings import Settings, secrets_among
+from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Database, open_database
 from nanoclaw_core.store.installation import installation_id
@@ -77,10 +79,12 @@ async def open_host(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(own_home(settings.home))
+        for path in await to_thread.run_sync(secrets.mend, settings.home):
+            log.warning("secrets.mended", path=str(path))
         trace = log_call if settings.trace_plugins else None
         plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
         mask = mask or Mask()
-        mask.add(secrets_among(settings.variables, plugins.fields()))
+        mask.add(settings.secrets(plugins.fields()))
         if runtime is None:
             runtime = await to_thread.run_sync(plugins.choose("runtime", settings.runtime).create)
         path, backups = settings.home / "nanoclaw.db", settings.home / "backups"
@@ -93,6 +97,7 @@ async def open_host(
         if isinstance(model.provider, ClosingProvider):
             stack.push_async_callback(model.provider.aclose)
         await host.make_channels()
+        await host.pairings.load()
         await stack.enter_async_context(host.gateway)
         yield host
 
@@ -122,6 +127,9 @@ class Host:
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
         self.router = self._router()
+        self.pairings = Pairings(database, clock, self.delivery.say, self._tell_owner, plugins.tell)
+        self.operations: Mapping[str, Operation] = operations(database, clock, self.pairings.begin)
+        self._mask = mask
         self.mailboxes.renew = self._recovery().renew  # bound late: it wakes those who use the mailboxes
         self._image = WorkerImage.of(settings, runtime)
         self._image_state, self._image_tag = "not asked yet", ""
@@ -213,6 +221,7 @@ class Host:
                 "delivery": self.delivery.run,
                 "workers": self.pool.run,
                 "routing": self.router.run,
+                "pairing": self.pairings.run,
                 "diary": self.diary.run,
                 "retention": self.retention.run,
             }
@@ -230,12 +239,17 @@ class Host:
         reason = await supervise(attempt, self.healths[name], self.clock, final=(ChannelRevoked,))
         await self.delivery.tell_owner(reason, away_from=Address(channel=name, chat=""))
 
+    async def _tell_owner(self, text: str, about: Address) -> None:
+        await self.delivery.tell_owner(text, away_from=about)
+
     async def _moved(self, chat: Address, new: str) -> None:
         """A platform calls a chat by another id now."""
         await self.database.write(partial(chats.move, address=chat, new=new, now=self.clock.time()))
 
     async def receive(self, message: InboundMessage, cursor: str | None = None) -> bool:
         """The `Receive` of every channel."""
+        if await self.pairings.take(message, cursor):
+            return True
         is_new = await self.journal.accept(message, cursor)
         data = {"channel": message.address.channel, "known": not is_new}
         self.plugins.tell(Event(name="message.accepted", at=self.clock.time(), data=data))
@@ -293,7 +307,7 @@ class Host:
             "home": str(self.settings.home),
             "provider": {"name": self._model.name, "demo": self._model.is_demo},
             "image": {"name": self._image_tag or "worker image", "state": self._image_state},
-            "channels": [asdict(health) for health in self.healths.values()],
+            "channels": [asdict(health) | {"reason": self._mask(health.reason)} for health in self.healths.values()],
             "agents": [{"name": each.name, "folder": each.folder, "main": each.is_main} for each in groups],
             "plugins": [asdict(status) for status in self.plugins.statuses],
             **self.pool.status(),

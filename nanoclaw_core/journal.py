@@ -63,9 +63,9 @@ class Journal:
         """
         now = self._clock.time()
         if message.sender.is_own:
-            await self._db.write(partial(_store_cursor, address=message.address, cursor=cursor))
+            await self._db.write(partial(store_cursor, address=message.address, cursor=cursor))
             return False
-        clean = await to_thread.run_sync(_cleaned, message) if len(message.text) > _LONG else _cleaned(message)
+        clean = await to_thread.run_sync(cleaned, message) if len(message.text) > _LONG else cleaned(message)
         new = await self._db.write(partial(_accept, message=clean, cursor=cursor, now=now))
         self._accepted += 1
         self._news.set()
@@ -105,7 +105,7 @@ class Journal:
         return await self._db.read(lambda conn: conn.execute(select(cursors.c.cursor).where(*where)).scalar())
 
 
-def _cleaned(message: InboundMessage) -> InboundMessage:
+def cleaned(message: InboundMessage) -> InboundMessage:
     """The message with every text and id in it made storable.
 
     Raises:
@@ -129,8 +129,8 @@ def _clean(value: Any) -> Any:  # JSON-like values, as msgspec makes them
 
 
 def _accept(conn: Connection, message: InboundMessage, cursor: str | None, now: float) -> bool:
-    _store_cursor(conn, message.address, cursor)
-    if not _is_wired(conn, message.address):
+    store_cursor(conn, message.address, cursor)
+    if not is_wired(conn, message.address):
         _count_stranger(conn, message.address, now)
         return True
     values = {
@@ -151,14 +151,16 @@ def _chat_key(address: Address) -> dict[str, str]:
     return {"channel": address.channel, "account": address.account, "chat": address.chat}
 
 
-def _store_cursor(conn: Connection, address: Address, cursor: str | None) -> None:
+def store_cursor(conn: Connection, address: Address, cursor: str | None) -> None:
+    """Note how far the platform's stream has been read, where `cursor` says so."""
     if cursor is not None:
         insert = insert_into(conn, cursors).values(channel=address.channel, account=address.account, cursor=cursor)
         key = [cursors.c.channel, cursors.c.account]
         conn.execute(insert.on_conflict_do_update(index_elements=key, set_={"cursor": cursor}))
 
 
-def _is_wired(conn: Connection, address: Address) -> bool:
+def is_wired(conn: Connection, address: Address) -> bool:
+    """Whether any agent hears this chat."""
     return bool(conn.execute(_WIRED, _chat_key(address)).scalar())
 
 

@@ -35,7 +35,9 @@ class Mask:
     def add(self, secrets: Iterable[str]) -> None:
         """Hide these from now on."""
         self._lasting.update(secrets)
-        longest_first = sorted({form for secret in self._lasting for form in _forms(secret.strip())}, key=len, reverse=True)
+        lines = {line.strip() for secret in self._lasting for line in secret.splitlines()}  # whoever shows one may show a line
+        texts = lines | {secret.strip() for secret in self._lasting}
+        longest_first = sorted({form for text in texts for form in _forms(text)}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def add_passing(self, secret: str) -> None:

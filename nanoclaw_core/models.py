@@ -534,7 +534,10 @@ class BuildContext:
 class SetupField:
     """One thing that a person must supply before a plugin's offer works.
 
-    `variable` is the environment variable (or the key in .env) that holds it. Values of secret fields are never shown.
+    `variable` is the environment variable (or the key in the secret store or in .env) that holds it. Values of secret fields
+    are never shown. `where` says where one gets it, `help` anything else. The whole of a value must match `pattern`, where
+    there is one; `form` says in words what that asks for ("digits, a colon, 35 characters"). Where nothing is set, `default`
+    stands.
     """
 
     variable: str
@@ -542,14 +545,24 @@ class SetupField:
     secret: bool = True
     required: bool = True
     help: str = ""
+    where: str = ""
+    pattern: str = ""
+    form: str = ""
+    default: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """How to set a channel or provider up, as data, so that set-up, doctor and docs need no code of the plugin."""
+    """How to set a channel or provider up, as data, so that set-up, doctor and docs need no code of the plugin.
+
+    `steps` are what a person does first, a short sentence each. With `pairs`, whoever sends a code of `nanoclaw channel pair`
+    to the channel in a private chat becomes an owner; the channel does nothing for that.
+    """
 
     fields: tuple[SetupField, ...] = ()
     homepage: str = ""
+    steps: tuple[str, ...] = ()
+    pairs: bool = False
 
 
 class PluginState(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -12,6 +12,7 @@ from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.ports import Channel, ChannelContext, ChannelFactory, Clock, Provider, ProviderContext
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.supervise import Health, State, survive
+from nanoclaw_core.switches import switched_off
 
 DEMO = "demo"
 _NO_CREDENTIAL = "No credential is set, so the demo provider answers. Set ANTHROPIC_API_KEY to talk to Claude."
@@ -64,11 +65,11 @@ async def make_channels(
     """Every channel that has what it requires, and how all of them are; `context_of` gets a channel's name and settings."""
     channels: dict[str, Channel] = {}
     healths: dict[str, Health] = {}
+    off = await to_thread.run_sync(switched_off, settings.home)
     for name, offer in plugins.channels().items():
         health = healths[name] = Health(name=name)
         context = context_of(name, values(offer.value.manifest, settings))
-        lacking = missing(offer.value.manifest, settings)
-        reason = f"not set up: {', '.join(lacking)} is not set" if lacking else await _make(offer.value, context, channels)
+        reason = idle_reason(name, offer.value.manifest, settings, off) or await _make(offer.value, context, channels)
         if reason:
             health.become(State.ENDED, clock.time(), reason)
     return channels, healths
@@ -83,12 +84,23 @@ async def _make(factory: ChannelFactory, context: ChannelContext, channels: dict
     return await survive(f"channel {factory.name}", make())
 
 
+def idle_reason(name: str, manifest: Manifest, settings: Settings, off: Collection[str]) -> str:
+    """Why a channel is not made, or ''."""
+    if name in off:
+        return f"switched off: `nanoclaw channel enable {name}`"
+    if lacking := missing(manifest, settings):
+        return f"not set up: {', '.join(lacking)} is not set (`nanoclaw channel setup {name}`)"
+    return ""
+
+
 def missing(manifest: Manifest, settings: Settings) -> list[str]:
-    """The required variables that are not set."""
-    return [field.variable for field in manifest.fields if field.required and not settings.variables.get(field.variable)]
+    """The required variables that are not set and have no default."""
+    set_ = values(manifest, settings)
+    return [field.variable for field in manifest.fields if field.required and not set_.get(field.variable)]
 
 
 def values(manifest: Manifest, settings: Settings) -> Mapping[str, str]:
-    """What is set of the variables that a manifest names, and nothing else."""
+    """What is set of the variables that a manifest names, or is their default, and nothing else."""
+    defaults = {field.variable: field.default for field in manifest.fields if field.default}
     named = (field.variable for field in manifest.fields)
-    return {variable: settings.variables[variable] for variable in named if variable in settings.variables}
+    return defaults | {variable: settings.variables[variable] for variable in named if variable in settings.variables}

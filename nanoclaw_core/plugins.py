@@ -24,7 +24,16 @@ import structlog
 from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
 from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
-from nanoclaw_core.models import Event, MountDecision, MountRequest, MountVerdict, PluginState, PluginStatus, SetupField
+from nanoclaw_core.models import (
+    Event,
+    Manifest,
+    MountDecision,
+    MountRequest,
+    MountVerdict,
+    PluginState,
+    PluginStatus,
+    SetupField,
+)
 from nanoclaw_core.ports import Action, ChannelFactory, Check, MountPolicy, ProviderFactory, RuntimeFactory
 from nanoclaw_core.sandbox.verdicts import combined
 
@@ -45,6 +54,7 @@ _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
 
 #: Names become part of user ids (channels) and of tool names at the model's API (actions).
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 #: What plugin code may throw without taking the host along; SystemExit is a plugin that calls `sys.exit`.
 _FAILURES: Final = (Exception, SystemExit)
@@ -275,6 +285,18 @@ def _check(record: type[Any], value: Any) -> None:  # anything that a plugin can
         if not is_dataclass(value.parameters):
             raise TypeError(f"offers the action {value.name!r}, whose parameters are no dataclass")
         msgspec.json.schema(value.parameters)
+    if isinstance(value, ChannelFactory | ProviderFactory):
+        _check_manifest(value.name, value.manifest)
+
+
+def _check_manifest(name: str, manifest: Manifest) -> None:
+    for item in manifest.fields:
+        if not _VARIABLE.fullmatch(item.variable):
+            raise ValueError(f"{name} asks for the variable {item.variable!r}, which is no name of one")
+        try:
+            re.compile(item.pattern)
+        except re.error as error:
+            raise ValueError(f"{name} has a pattern for {item.variable} that is no regular expression ({error})") from error
 
 
 def _verdict(offer: Offer[MountPolicy], request: MountRequest) -> MountVerdict:

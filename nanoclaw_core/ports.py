@@ -192,12 +192,18 @@ class ChannelContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelFactory:
-    """A channel that a plugin offers: `create` may import the platform's library, the plugin's module must not."""
+    """A channel that a plugin offers: `create` may import the platform's library, the plugin's module must not.
+
+    `check` asks the platform whether it accepts these values of the manifest's variables, and returns in one line whose they
+    are ("@nano_bot, Nano"). It raises `CredentialRefused` when the platform says no, and another `NanoClawError` (such as
+    `TryLater`) when it cannot be asked.
+    """
 
     name: str
     summary: str
     create: Callable[[ChannelContext], Channel]
     manifest: Manifest = field(default_factory=Manifest)
+    check: Callable[[Mapping[str, str]], Awaitable[str]] | None = None
 
 
 # --- model providers ------------------------------------------------------------------------------------------------------
@@ -461,7 +467,7 @@ class CheckContext:
     """What a check may look at. Most of it is the same whether a host runs or not.
 
     `variables` is everything that is set in the environment and in .env: secrets among it, so no reason may show a value.
-    `fields` are what the plugins' manifests ask for.
+    `fields` are what the plugins' manifests ask for, `channels` the manifests of the channels by name.
     `host` is what `nanoclaw status --json` prints, or None when no host answers. `runtime` and `provider` make the ones that
     are set, at the first call, and raise `NanoClawError` where that cannot be.
     """
@@ -474,6 +480,7 @@ class CheckContext:
     runtime: Callable[[], Runtime]
     provider: Callable[[], Provider]
     clock: Clock
+    channels: Mapping[str, Manifest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

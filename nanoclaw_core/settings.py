@@ -1,7 +1,8 @@
 """Everything that can be set: environment variables, `.env` files, their defaults and their rules.
 
-A variable in the environment wins over `.env` in the current folder, which wins over `.env` in the home. Variables that begin
-with NANOCLAW_ are NanoClaw's own; the others belong to plugins (their manifests name them) and are handed on unread.
+A variable in the environment wins over the secret store, which wins over `.env` in the current folder, and that over `.env` in
+the home. Variables that begin with NANOCLAW_ are NanoClaw's own; the others belong to plugins (their manifests name them) and
+are handed on unread.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 
-from nanoclaw_core.errors import HomeUnusable, SettingInvalid
+from nanoclaw_core import secrets
+from nanoclaw_core.errors import HomeUnusable, SettingInvalid, ValueRefused
 from nanoclaw_core.models import SetupField
+from nanoclaw_core.replacement import replace_file
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
@@ -102,10 +105,14 @@ def _setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one host, checked. `variables` holds what plugins may ask for, secrets among it: it is never shown."""
+    """The settings of one host, checked. `variables` holds what plugins may ask for, secrets among it: it is never shown.
+
+    `stored` is what the secret store holds, also where the environment has another value.
+    """
 
     home: Path
     variables: Mapping[str, str] = field(repr=False)
+    stored: Mapping[str, str] = field(default_factory=dict, repr=False)
     assistant_name: str = _setting("NANOCLAW_ASSISTANT_NAME", _WORDS, "Andy", "name of the main agent, made at the first start")
     provider: str = _setting("NANOCLAW_PROVIDER", _NAME, "auto", "model provider; auto takes the first one with a credential")
     model: str | None = _setting("NANOCLAW_MODEL", _MODEL, None, "model id; unset for Claude Code's own choice")
@@ -143,20 +150,26 @@ class Settings:
     trace_plugins: bool = _setting("NANOCLAW_TRACE_PLUGINS", _SWITCH, False, "log every call of a plugin")
     refuse_real_models: bool = _setting("NANOCLAW_REFUSE_REAL_MODELS", _SWITCH, False, "reach models on this machine only")
 
+    def secrets(self, fields: Iterable[SetupField] = ()) -> list[str]:
+        """The values that are for nobody's eyes; `fields` are what plugins ask for."""
+        return [*secrets_among(self.variables, fields), *self.stored.values()]
+
 
 def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """Read all settings; `folder` is where `.env` is looked for first.
 
     Raises:
-        SettingInvalid: naming the variable, its value and its rule. HomeUnusable: the home's path cannot work.
+        SettingInvalid: naming the variable, its value and its rule. HomeUnusable: the home's path cannot work, or its secrets
+            cannot be read.
     """
-    near = {**read_env_file(folder / ".env"), **environment}
-    home = _home(near.get("NANOCLAW_HOME", ""))
-    return read(home, {**read_env_file(home / ".env"), **near})
+    near = read_env_file(folder / ".env")
+    home = _home({**near, **environment}.get("NANOCLAW_HOME", ""))
+    stored = secrets.stored(home)
+    return read(home, {**read_env_file(home / ".env"), **near, **stored, **environment}, stored)
 
 
-def read(home: Path, variables: Mapping[str, str]) -> Settings:
-    """The settings that `variables` mean.
+def read(home: Path, variables: Mapping[str, str], stored: Mapping[str, str] | None = None) -> Settings:
+    """The settings that `variables` mean, with what the secret store holds.
 
     Raises:
         SettingInvalid: naming the variable, its value and its rule.
@@ -166,7 +179,7 @@ def read(home: Path, variables: Mapping[str, str]) -> Settings:
         if "variable" in item.metadata and (text := variables.get(item.metadata["variable"], "").strip()):
             chosen[item.name] = _parse(item.metadata["variable"], item.metadata["rule"], text)
     chosen.setdefault("timezone", _machine_zone(variables.get("TZ", "")))
-    return Settings(home=home, variables=variables, **chosen)
+    return Settings(home=home, variables=variables, stored=stored or {}, **chosen)
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -179,6 +192,34 @@ def read_env_file(path: Path) -> dict[str, str]:
         raise SettingInvalid(str(path), "unreadable", f"a readable UTF-8 file ({error})") from error
     found = [match for line in text.splitlines() if not line.lstrip().startswith("#") and (match := _LINE.match(line))]
     return {match[1]: _unquoted(match[2]) for match in found}
+
+
+def write_env_file(path: Path, changes: Mapping[str, str]) -> None:
+    """Set variables in a `.env` file, each where it stands or at the end; everything else in it stays as it is.
+
+    Raises:
+        ValueRefused: a value that no `.env` file can hold. HomeUnusable: the file cannot be written.
+    """
+    for name, value in changes.items():
+        if not value.isprintable():
+            raise ValueRefused(name, "it must be one line without control characters")
+    path = path.resolve()  # the link stays a link
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.exists() else []
+        left = dict(changes)
+        for number, line in enumerate(lines):
+            found = None if line.lstrip().startswith("#") else _LINE.match(line)
+            if found and found[1] in changes:
+                lines[number] = _assignment(found[1], changes[found[1]])
+                left.pop(found[1], None)
+        lines += [_assignment(name, value) for name, value in left.items()]
+        replace_file(path, "".join(f"{line}\n" for line in lines).encode())
+    except OSError as error:
+        raise HomeUnusable(path.parent, f"{path.name} cannot be written ({error.strerror})") from error
+
+
+def _assignment(name: str, value: str) -> str:
+    return f"{name}={value}" if _unquoted(value.strip()) == value else f'{name}="{value}"'
 
 
 def looks_secret(variable: str) -> bool:

@@ -28,14 +28,14 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "errors markdown mask models snapshot",
-    "commands ports",
+    "errors markdown mask models replacement snapshot",
+    "commands ports secrets",
     "hookspecs",
-    "disk home memory settings store supervise upstream installed",
+    "disk home memory settings store supervise upstream installed switches",
     "journal mailbox sandbox first_start",
-    "backup delivery gateway history retention routing workers",
+    "backup delivery gateway history pairing retention routing workers",
     "builtins plugins",
-    "conformance doctor offers",
+    "conformance doctor offers operations",
     "host testing",
     "control",
     "cli",

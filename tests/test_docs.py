@@ -9,7 +9,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,8 @@ import pluggy
 import pytest
 
 from nanoclaw_core import hookspecs
-from nanoclaw_core.models import AgentGroup, Event, MountDecision, MountRequest, PluginState
+from nanoclaw_core.errors import CredentialRefused
+from nanoclaw_core.models import AgentGroup, Event, Manifest, MountDecision, MountRequest, PluginState, SetupField
 from nanoclaw_core.plugins import load
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +110,21 @@ def test_the_plugin_that_hears_events_on_the_page_hears_them() -> None:
 async def test_the_action_on_the_page_answers() -> None:
     plugin = plugin_from(example_of("nanoclaw_actions"), "dice")
     assert (await plugin.roll(None, plugin.RollDice(sides=2))).startswith("You rolled a ")
+
+
+async def test_the_manifest_on_the_page_is_one_and_its_check_tells_good_tokens_from_bad_ones() -> None:
+    plugin = plugin_from(next(block for block in blocks("python") if "MANIFEST = " in block), "bots")
+    (field, server) = plugin.FACTORY.manifest.fields
+    good, bad = f"ex-{'0' * 31}1", f"ex-{'0' * 32}"
+    assert re.fullmatch(field.pattern, good)
+    assert await plugin.FACTORY.check({field.variable: good, server.variable: server.default}) == "@nano_bot"
+    with pytest.raises(CredentialRefused):
+        await plugin.FACTORY.check({field.variable: bad, server.variable: server.default})
+
+
+def test_the_page_speaks_of_everything_in_a_manifest() -> None:
+    names = [*(field.name for field in fields(Manifest)), *(field.name for field in fields(SetupField))]
+    assert [name for name in names if f"`{name}" not in PAGE and f"{name}=" not in PAGE] == []
 
 
 def test_the_channel_on_the_page_keeps_the_contract_with_the_tests_on_the_page(

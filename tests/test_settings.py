@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nanoclaw_core.errors import HomeUnusable, SettingInvalid
-from nanoclaw_core.settings import Settings, describe, load, read_env_file
+from nanoclaw_core.errors import HomeUnusable, SettingInvalid, ValueRefused
+from nanoclaw_core.settings import Settings, describe, load, read_env_file, write_env_file
 
 HOME = "/var/lib/nanoclaw"
 
@@ -78,3 +81,38 @@ def test_every_setting_is_documented() -> None:
     for variable, _default, rule, _meaning in describe():
         assert f"`{variable}`" in text, f"docs/settings.md does not name {variable}"
         assert rule in text, f"docs/settings.md does not say that {variable} is {rule}"
+
+
+# --- writing a .env file ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1))
+def test_what_is_written_into_an_env_file_is_read_again(value: str) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, ".env")
+        write_env_file(file, {"A": value})
+        assert read_env_file(file) == {"A": value}
+
+
+def test_everything_else_in_an_env_file_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# A=comment\nexport A=1 # one\nnonsense\nB=2")
+    write_env_file(file, {"A": "3 # 4", "C": "5"})
+    assert file.read_text() == '# A=comment\nA="3 # 4"\nnonsense\nB=2\nC=5\n'
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_env_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles").write_text("A=1\n")
+    (tmp_path / ".env").symlink_to("dotfiles")
+    write_env_file(tmp_path / ".env", {"A": "2"})
+    assert (tmp_path / ".env").is_symlink()
+    assert (tmp_path / "dotfiles").read_text() == "A=2\n"
+
+
+@pytest.mark.parametrize("value", ["a\nB=1", "a\rB=1", "a\u2028B=1", "a\0", "\x1b[2J"])
+def test_a_value_that_would_become_another_line_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ValueRefused, match="one line"):
+        write_env_file(tmp_path / ".env", {"A": value})
+    assert not (tmp_path / ".env").exists()

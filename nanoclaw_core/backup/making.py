@@ -27,6 +27,7 @@ from nanoclaw_core.mailbox.files import VERSION, MailboxUnusable
 from nanoclaw_core.mailbox.snapshot import FILES, copy_mailbox, fault_of_copy, is_newer
 from nanoclaw_core.models import Session
 from nanoclaw_core.ports import Clock
+from nanoclaw_core.secrets import FOLDER
 from nanoclaw_core.store.inspection import examine
 from nanoclaw_core.store.snapshot import Moment, copy_database, moment
 
@@ -34,7 +35,7 @@ from nanoclaw_core.store.snapshot import Moment, copy_database, moment
 _NEVER: Final = RUNNING | {"backups", "groups", "sessions", DATABASE, *(DATABASE + end for end in SIDE_FILES)}
 _OWN_NAME: Final = "nanoclaw-"
 _ENDS: Final = (".tar.gz", ".tar.gz.part")
-_SECRETS: Final = ".env"
+_SECRETS: Final = {".env", FOLDER}
 _LOGS: Final = "logs"
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -121,7 +122,7 @@ class Backup:
     def _is_wanted(self, name: str) -> bool:
         if name in _NEVER or (name.startswith(_OWN_NAME) and name.endswith(_ENDS)):
             return False
-        return (name != _SECRETS or self.wanted.secrets) and (name != _LOGS or self.wanted.logs)
+        return (name not in _SECRETS or self.wanted.secrets) and (name != _LOGS or self.wanted.logs)
 
     def _add_mailbox(self, writer: Writer, session: Session, place: Path) -> None:
         """Add both files; one that is broken is kept as it is, under a name that lets the session begin anew."""

@@ -76,7 +76,7 @@ def _without_secrets(text: str) -> str:
     from nanoclaw_core.settings import load, secrets_among
 
     try:
-        variables = load(os.environ, Path.cwd()).variables
+        secrets = load(os.environ, Path.cwd()).secrets()
     except (NanoClawError, OSError):
-        variables = os.environ
-    return Mask(secrets_among(variables))(text)
+        secrets = secrets_among(os.environ)
+    return Mask(secrets)(text)

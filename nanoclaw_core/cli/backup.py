@@ -80,8 +80,8 @@ def create(settings: Settings, file: Path | None, choice: Choice, as_json: bool)
     size = "" if is_stream else f" ({_size(path.stat().st_size)})"
     where = "standard output" if is_stream else short_path(path)
     click.echo(f"{short_path(settings.home)} is backed up in {where}{size}: {_contents(made)}.", err=is_stream)
-    if choice.secrets and (settings.home / ".env").exists():
-        click.echo("It holds the credentials in .env: keep it as safe as them, or make one --without-secrets.", err=is_stream)
+    if choice.secrets and (settings.stored or (settings.home / ".env").exists()):
+        click.echo("It holds the credentials: keep it as safe as them, or make one --without-secrets.", err=is_stream)
     _tell_shortcomings(made)
 
 

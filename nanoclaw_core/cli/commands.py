@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nanoclaw_core import __version__
-
-if TYPE_CHECKING:
-    from nanoclaw_core.settings import Settings
+from nanoclaw_core.cli.base import Group as _Group
+from nanoclaw_core.cli.base import settings as _settings
+from nanoclaw_core.cli.channel_commands import channel, wiring
+from nanoclaw_core.cli.secret_commands import secret
 
 EXIT_CODES = """\b
 Exit codes:
@@ -23,29 +24,6 @@ Exit codes:
   130  interrupted with ctrl-C"""
 
 
-_DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback when something goes wrong.")
-
-
-class _Command(click.Command):
-    """A command that knows `--debug`; what it does is in `main`."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [_DEBUG, *super().get_params(ctx)]
-
-
-class _Group(_Command, click.Group):
-    command_class = _Command
-    group_class = type
-
-
-def _settings() -> Settings:
-    import os
-
-    from nanoclaw_core.settings import load
-
-    return load(os.environ, Path.cwd())
-
-
 @click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nanoclaw", message="%(prog)s %(version)s")
 def nanoclaw() -> None:
@@ -53,6 +31,11 @@ def nanoclaw() -> None:
 
     Settings come from the environment (NANOCLAW_HOME and others) and from .env in this folder and in the home.
     """
+
+
+nanoclaw.add_command(channel)
+nanoclaw.add_command(wiring)
+nanoclaw.add_command(secret)
 
 
 @nanoclaw.command()
@@ -249,7 +232,7 @@ _BACKUP_FILE = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
 
 @backup.command("create")
 @click.argument("file", required=False, type=_BACKUP_FILE)
-@click.option("--without-secrets", is_flag=True, help="Leave out .env, where credentials are.")
+@click.option("--without-secrets", is_flag=True, help="Leave out the secret store and .env.")
 @click.option("--without-workspaces", is_flag=True, help="Leave out the agents' folders and memories. Needs no container.")
 @click.option("--with-logs", is_flag=True, help="Take logs/ along.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")

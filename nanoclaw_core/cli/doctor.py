@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ from nanoclaw_core.cli.text import one_line
 from nanoclaw_core.doctor import examine, mend
 from nanoclaw_core.errors import HomeUnusable, HostNotRunning
 from nanoclaw_core.host import BUILTINS
+from nanoclaw_core.mask import Mask
 from nanoclaw_core.offers import choose_model
 from nanoclaw_core.plugins import Plugins, load
 from nanoclaw_core.ports import CheckContext, CheckResult, CheckStatus, ClosingProvider, Provider, Runtime
@@ -51,6 +53,8 @@ async def _run(settings: Settings, as_json: bool, fix: bool) -> int:
         if fix and any(line.mend for line in found):
             done = await mend(found)
             found = trouble + await examine(checks, context)
+    mask = Mask(settings.secrets(plugins.fields()))
+    found, done = _masked(found, mask), _masked(done, mask)
     _print_json(found, done) if as_json else show_findings(_rows(found), _rows(done), _summary(found))
     return int(any(line.status is CheckStatus.FAIL for line in found))
 
@@ -85,6 +89,7 @@ async def _context(settings: Settings, plugins: Plugins) -> AsyncIterator[CheckC
         runtime=runtime,
         provider=provider,
         clock=SystemClock(),
+        channels={name: offer.value.manifest for name, offer in plugins.channels().items()},
     )
     for each in made:
         if isinstance(each, ClosingProvider):
@@ -99,6 +104,11 @@ async def _ask_host(settings: Settings) -> Mapping[str, Any] | None:
                 return await client.call("status")
     except (HostNotRunning, HomeUnusable, TimeoutError):
         return None
+
+
+def _masked(lines: Sequence[CheckResult], mask: Mask) -> list[CheckResult]:
+    """Whatever a plugin's check, or the error that it met, has said of them."""
+    return [replace(line, reason=mask(line.reason), fix=mask(line.fix)) for line in lines]
 
 
 def _print_json(found: Sequence[CheckResult], done: Sequence[CheckResult]) -> None:

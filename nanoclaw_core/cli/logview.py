@@ -22,7 +22,7 @@ from nanoclaw_core.errors import HomeUnusable, NanoClawError
 from nanoclaw_core.host import BUILTINS
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.plugins import Plugins, load
-from nanoclaw_core.settings import Settings, secrets_among
+from nanoclaw_core.settings import Settings
 
 _LINES = 100
 
@@ -45,7 +45,7 @@ def show_host(
     journal = _journal(settings)
     if journal:
         click.echo(f"A service runs this host, and its log is in the journal: {journal}", err=True)
-    mask = Mask(secrets_among(settings.variables, _plugins(settings).fields()))
+    mask = Mask(settings.secrets(_plugins(settings).fields()))
     limit = lines if lines is not None or since is not None else _LINES
     moment = None if since is None else time.time() - since
 
@@ -75,7 +75,7 @@ def show_worker(settings: Settings, name: str, *, follow: bool, lines: int | Non
     """
     logs.silence()
     plugins = _plugins(settings)
-    mask = Mask(secrets_among(settings.variables, plugins.fields()))
+    mask = Mask(settings.secrets(plugins.fields()))
     worker = find_worker(settings.home, name)
 
     async def show() -> None:

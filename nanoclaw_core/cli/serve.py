@@ -20,7 +20,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.cli import logs
 from nanoclaw_core.control import ControlServer, socket_path
 from nanoclaw_core.mask import Mask
-from nanoclaw_core.settings import Settings, secrets_among
+from nanoclaw_core.settings import Settings
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ _M_ARENA_MAX: Final = -8  # see mallopt(3)
 
 def run(settings: Settings, log_file: Path | None) -> int:
     """Serve until a signal or `nanoclaw stop`; 130 when it was ctrl-C."""
-    mask = Mask(secrets_among(settings.variables))
+    mask = Mask(settings.secrets())
     logs.configure(settings.log_level, log_file, mask)
     os.umask(0o077)  # what the host writes is for its owner alone; what workers read is given to them by name
     _take_files()

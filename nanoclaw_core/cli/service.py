@@ -23,7 +23,7 @@ from nanoclaw_core.cli.text import one_line, plain, short_path
 from nanoclaw_core.cli.units import READY_WITHIN, Service, launchd_label, launchd_plist, systemd_unit
 from nanoclaw_core.errors import HomeUnusable, NanoClawError
 from nanoclaw_core.home import own_home
-from nanoclaw_core.settings import Settings, read_env_file
+from nanoclaw_core.settings import Settings, looks_secret, read_env_file
 
 _SYSTEMD_RUNS = Path("/run/systemd/system")
 
@@ -290,13 +290,14 @@ def _write(manager: ServiceManager) -> None:
 def _unseen(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     """What is set here and now that the service will not see, a line each; secrets are named, never shown or copied."""
     home_file = settings.home / ".env"
-    kept = read_env_file(home_file)
+    kept = {**read_env_file(home_file), **settings.stored}
     near = read_env_file(Path.cwd() / ".env") if Path.cwd() != settings.home else {}
     for name in sorted(_known_variables(settings) & (near.keys() | environment.keys())):
         value = environment.get(name, near.get(name))
-        if kept.get(name) != value:
+        if kept.get(name) != value and (name in environment or name not in settings.stored):
             place = "this shell" if name in environment else "the .env of this folder"
-            yield f"{name} is set in {place}, where the service does not see it: put it into {short_path(home_file)}."
+            way = f"`nanoclaw secret set {name}`" if looks_secret(name) else f"put it into {short_path(home_file)}"
+            yield f"{name} is set in {place}, where the service does not see it: {way}."
 
 
 def _known_variables(settings: Settings) -> set[str]:

@@ -67,6 +67,7 @@ class Router:
     answered: Callable[[str, OutboundRow, str], Awaitable[None]]
     arrivals: Arrivals
     tell: Callable[[Event], None]
+    _introduced: dict[tuple[str, ...], tuple[str, bool]] = field(default_factory=dict)
 
     async def run(self, task_status: TaskStatus[None]) -> None:
         async with self.arrivals:
@@ -124,6 +125,8 @@ class Router:
         now = self.clock.time()
         for user_id, name in dict.fromkeys(writer(message) for message, _ in engaged):
             people.upsert_user(connection, user_id, name, now)
+        for message, _ in engaged:
+            self._introduce(connection, message)
         known: dict[tuple[str, str | None], Session] = {}
         for message, wirings in engaged:
             for wiring in wirings:
@@ -133,6 +136,17 @@ class Router:
         for session in known.values():
             store_sessions.mark_attention(connection, session.id)
         return [[known[wiring.id, message.address.thread] for wiring in wirings] for message, wirings in engaged]
+
+    def _introduce(self, connection: Connection, message: InboundMessage) -> None:
+        """Know the chat by the name that it has now, and as what the platform says it is: a person may have wired a bare id."""
+        at, news = message.address, (message.chat_name, message.is_group)
+        key = (at.channel, at.account, at.chat)
+        if message.kind is not InboundKind.MESSAGE or self._introduced.get(key) == news:
+            return
+        if chats.find_messaging_group(connection, *key) is not None:  # it may have another id since
+            ensure = partial(chats.ensure_messaging_group, connection, channel=at.channel, account=at.account, chat=at.chat)
+            ensure(name=message.chat_name, is_group=message.is_group, now=self.clock.time())
+            self._introduced[key] = news
 
     async def _hand_over(self, heard: Sequence[_Heard]) -> None:
         """Fill the mailboxes side by side, each in the order of acceptance."""

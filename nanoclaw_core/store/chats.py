@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.models import Address, EngageMode, MessagingGroup, Wiring
-from nanoclaw_core.store.tables import insert_into, messaging_groups, new_id, wirings
+from nanoclaw_core.store.tables import agent_groups, insert_into, messaging_groups, new_id, strangers, wirings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """A chat that nobody wired: how many messages came from there, and when the last one. Nothing else is known of it."""
+
+    channel: str
+    account: str
+    chat: str
+    count: int
+    last_seen: float
 
 
 def ensure_messaging_group(
@@ -96,6 +108,33 @@ def destinations(conn: Connection, agent_group_id: str) -> list[MessagingGroup]:
     """The chats that an agent is wired to, and so may write to, in the order in which they were wired."""
     query = select(messaging_groups).join(wirings).where(wirings.c.agent_group_id == agent_group_id)
     return [_chat(row) for row in conn.execute(query.order_by(wirings.c.created_at, wirings.c.id))]
+
+
+def wirings_listed(conn: Connection) -> list[tuple[Wiring, MessagingGroup, str]]:
+    """Every wiring with its chat and its agent's name, oldest first."""
+    query = select(wirings, agent_groups.c.name.label("agent")).join(agent_groups)
+    rows = conn.execute(query.order_by(wirings.c.created_at, wirings.c.id)).all()
+    return [(_wiring(row), messaging_group(conn, row.messaging_group_id), row.agent) for row in rows]
+
+
+def unwire(conn: Connection, wiring_id: str) -> None:
+    """Let an agent not hear a chat any more. The chat stays known, and what was said there stays said."""
+    conn.execute(delete(wirings).where(wirings.c.id == wiring_id))
+
+
+def chats_of(conn: Connection, channel: str) -> list[MessagingGroup]:
+    """The chats of a channel that are known."""
+    query = select(messaging_groups).where(messaging_groups.c.channel == channel)
+    return [_chat(row) for row in conn.execute(query.order_by(messaging_groups.c.created_at, messaging_groups.c.id))]
+
+
+def strangers_seen(conn: Connection) -> list[Stranger]:
+    """The chats that wrote without being wired, those that wrote last first; what was wired since is left out."""
+    same = (messaging_groups.c[name] == strangers.c[name] for name in ("channel", "account", "chat"))
+    wired = exists().where(wirings.c.messaging_group_id == messaging_groups.c.id, *same)
+    query = select(strangers).where(~wired).order_by(strangers.c.last_seen.desc())
+    rows = conn.execute(query).mappings()
+    return [Stranger(**{name: row[name] for name in Stranger.__slots__}) for row in rows]
 
 
 def _require_regex(pattern: str) -> None:

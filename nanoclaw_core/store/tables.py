@@ -182,6 +182,19 @@ strangers = Table(
     Column("last_seen", Float(53), nullable=False),
 )
 
+pairings = Table(
+    "pairings",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("code_hash", Text, nullable=False),
+    Column("made_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("guesses", Integer, nullable=False, server_default="0"),
+    Column("ending", Text),
+    Column("used_by", Text),
+    CheckConstraint("ending IN ('paired', 'guessed', 'seen')", name="ending"),
+)
+
 
 def insert_into(conn: Connection, table: Table) -> Insert:
     """An INSERT that knows ON CONFLICT, in the dialect of `conn`."""

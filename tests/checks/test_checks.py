@@ -23,14 +23,16 @@ from nanoclaw_core.doctor import examine
 from nanoclaw_core.errors import RuntimeUnavailable, SettingInvalid
 from nanoclaw_core.host import BUILTINS
 from nanoclaw_core.mailbox import NewRow
-from nanoclaw_core.models import ContainerState, PluginState, PluginStatus
+from nanoclaw_core.models import ContainerState, Manifest, PluginState, PluginStatus, SetupField
 from nanoclaw_core.offers import choose_model
 from nanoclaw_core.plugins import load
 from nanoclaw_core.ports import Check, CheckContext, CheckResult, CheckStatus, Provider
 from nanoclaw_core.sandbox.image import container_files, image_tag
+from nanoclaw_core.secrets import put
 from nanoclaw_core.settings import read
 from nanoclaw_core.store import workers
 from nanoclaw_core.store.installation import installation_id
+from nanoclaw_core.switches import switch
 from nanoclaw_core.testing import CheckContract, Reply, ScriptedModel
 from tests.checks.conftest import context_on
 from tests.house import CHAT, House, open_house
@@ -96,9 +98,39 @@ async def test_a_host_of_another_version_should_be_restarted(nanoclaw_home: Path
 
 async def test_a_channel_that_does_not_run_is_named_with_its_reason(nanoclaw_home: Path) -> None:
     channels = [{"name": "parrot", "state": "waiting", "reason": "the cage is locked"}]
-    found = await line("host", context_on(nanoclaw_home, host=HOST | {"channels": channels}))
-    assert found.status is CheckStatus.WARN
-    assert "parrot is waiting: the cage is locked" in found.reason
+    context = context_on(nanoclaw_home, host=HOST | {"channels": channels}, channels={"parrot": Manifest()})
+    found = await line("channels", context, "channel parrot")
+    assert (found.status, found.reason) == (CheckStatus.WARN, "it is waiting: the cage is locked")
+    assert "nanoclaw channel check parrot" in found.fix
+
+
+async def test_a_channel_that_lacks_something_is_named_with_the_command_that_asks_for_it(nanoclaw_home: Path) -> None:
+    manifest = Manifest(fields=(SetupField(variable="PARROT_TOKEN", label="Token"),))
+    context = context_on(nanoclaw_home, channels={"parrot": manifest})
+    found = await line("channels", context, "channel parrot")
+    assert (found.status, found.reason) == (CheckStatus.WARN, "it is not set up: it lacks PARROT_TOKEN")
+    assert found.fix == "`nanoclaw channel setup parrot`"
+
+
+async def test_a_channel_that_was_set_up_since_the_host_started_needs_a_restart(nanoclaw_home: Path) -> None:
+    context = context_on(nanoclaw_home, host=HOST, channels={"parrot": Manifest()})
+    found = await line("channels", context, "channel parrot")
+    assert (found.status, "nanoclaw stop" in found.fix) == (CheckStatus.WARN, True)
+
+
+async def test_a_channel_that_is_off_is_no_trouble(nanoclaw_home: Path) -> None:
+    switch(nanoclaw_home, "parrot", on=False)
+    found = await line("channels", context_on(nanoclaw_home, channels={"parrot": Manifest()}), "channel parrot")
+    assert (found.status, "nanoclaw channel enable parrot" in found.reason) == (CheckStatus.OK, True)
+
+
+async def test_a_secret_store_that_others_can_read_is_mended(nanoclaw_home: Path) -> None:
+    put(nanoclaw_home, "PARROT_TOKEN", "polly-1234")
+    (nanoclaw_home / "secrets").chmod(0o755)
+    (nanoclaw_home / "secrets" / "PARROT_TOKEN").chmod(0o644)
+    async with mended("home", context_on(nanoclaw_home), "secrets") as said:
+        assert said == "took the rights of others on secrets, secrets/PARROT_TOKEN"
+    assert stat.S_IMODE((nanoclaw_home / "secrets" / "PARROT_TOKEN").stat().st_mode) == 0o600
 
 
 async def test_a_host_that_does_not_answer_is_a_failure_with_its_pid(nanoclaw_home: Path) -> None:

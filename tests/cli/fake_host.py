@@ -14,6 +14,7 @@ from nanoclaw_core.builtins.terminal import Notice, TerminalChannel
 from nanoclaw_core.control import ControlServer, socket_path
 from nanoclaw_core.errors import MessageTooLong, TryLater, UnknownName
 from nanoclaw_core.models import Address, InboundMessage, OutboundMessage, Progress
+from nanoclaw_core.operations import Operation
 
 Answer = Callable[["FakeHost", InboundMessage], Coroutine[Any, Any, None]]
 
@@ -42,6 +43,7 @@ class FakeHost:
         self.received: list[InboundMessage] = []
         self.woken: list[str] = []
         self.stops = 0
+        self.operations: dict[str, Operation] = {}
         self._answer = answer
         self._awake = anyio.Event()
 

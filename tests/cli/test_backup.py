@@ -43,7 +43,7 @@ def test_a_backup_is_made_verified_and_restored(home: Path) -> None:
     ended = run("backup", "create", str(file), "--without-workspaces", home=home)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"{home} is backed up in {file}" in ended.stdout
-    assert "credentials in .env" in ended.stdout
+    assert "It holds the credentials" in ended.stdout
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     ended = run("backup", "verify", str(file), home=home)
     assert "is whole, and this version can restore it" in ended.stdout

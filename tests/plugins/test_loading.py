@@ -36,6 +36,15 @@ def nanoclaw_channels():
 """
 
 
+ASKING = """
+from nanoclaw_core import Manifest, SetupField
+@hookimpl
+def nanoclaw_channels():
+    manifest = Manifest(fields=(SetupField({field}),))
+    return [ChannelFactory(name="odd", summary="", create=print, manifest=manifest)]
+"""
+
+
 class Shelf:
     """A folder on sys.path with plugins in it, as if pip had installed them."""
 
@@ -245,6 +254,10 @@ def test_an_entry_point_may_name_an_object_in_a_module(shelf: Shelf) -> None:
             "socket",
             id="an action without a schema",
         ),
+        pytest.param(
+            ASKING.format(field="variable='A', label='', pattern='('"), "no regular expression", id="a broken pattern"
+        ),
+        pytest.param(ASKING.format(field="variable='a-b', label=''"), "the variable 'a-b'", id="a variable that is no name"),
     ],
 )
 def test_broken_code_costs_its_own_plugin_only(shelf: Shelf, code: str, reason: str) -> None:

@@ -126,6 +126,16 @@ async def test_a_broken_mailbox_costs_only_its_own_session_and_is_said(desk: Des
     assert "no space left" in desk.said[0][1]
 
 
+async def test_a_chat_is_known_by_its_latest_name_and_as_what_the_platform_says_it_is(desk: Desk) -> None:
+    """A person may have wired a bare id, of which nobody knew what it is."""
+    find = partial(chats.find_messaging_group, channel=CHAT.channel, account="", chat=CHAT.chat)
+    for number, (name, is_group) in enumerate([("", False), ("Kin", True), ("Clan", True), ("", True)]):
+        await desk.route(message(id=f"m{number}", chat_name=name, is_group=is_group))
+        found = await desk.house.database.read(find)
+        assert found is not None
+        assert (found.name, found.is_group) == (["Family", "Kin", "Clan", "Clan"][number], is_group)
+
+
 async def test_the_sender_is_known_by_the_latest_name(desk: Desk) -> None:
     await desk.route(message(), replace(message(id="m2"), sender=Sender(handle="ada", name="Countess")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.exc import NoResultFound
 
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.models import AgentGroup, EngageMode, MessagingGroup, Session
-from nanoclaw_core.store import agents, chats, installation, people, sessions, workers
+from nanoclaw_core.store import agents, chats, installation, pairings, people, sessions, workers
 from nanoclaw_core.store.database import Database
 
 
@@ -196,6 +197,40 @@ async def test_adoptions_are_counted_until_the_worker_has_proved_itself(db: Data
     assert await db.write(adopt) == 1
     await db.write(partial(workers.end_worker, worker_id="w1", reason="idle", now=3.0))
     assert await db.write(adopt) is None
+
+
+# --- pairings ---
+
+
+async def test_a_channel_has_one_pairing_the_last(db: Database) -> None:
+    begin = partial(pairings.open_pairing, channel="telegram", now=1.0, expires_at=601.0)
+    await db.write(partial(begin, code_hash="first"))
+    await db.write(partial(pairings.save_pairing, pairing=replace(await only_pairing(db), guesses=3, used_by="m")))
+    second = await db.write(partial(begin, code_hash="second"))
+    assert await only_pairing(db) == second
+    assert second == pairings.Pairing(channel="telegram", code_hash="second", expires_at=601.0)
+
+
+async def test_what_became_of_a_pairing_is_kept_unless_there_is_another(db: Database) -> None:
+    begin = partial(pairings.open_pairing, channel="telegram", now=1.0, expires_at=601.0)
+    first = await db.write(partial(begin, code_hash="first"))
+    ended = replace(first, guesses=10, end=pairings.PairingEnd.GUESSED)
+    await db.write(partial(pairings.save_pairing, pairing=ended))
+    assert await only_pairing(db) == ended
+    second = await db.write(partial(begin, code_hash="second"))
+    await db.write(partial(pairings.save_pairing, pairing=ended))  # of the code before
+    assert await only_pairing(db) == second
+
+
+async def only_pairing(db: Database) -> pairings.Pairing:
+    (found,) = (await db.read(pairings.all_pairings)).values()
+    return found
+
+
+def test_a_pairing_is_open_until_it_ends_or_its_time_is_over() -> None:
+    pairing = pairings.Pairing(channel="telegram", code_hash="h", expires_at=601.0)
+    assert [pairing.is_open(now) for now in (1.0, 600.9, 601.0)] == [True, True, False]
+    assert not replace(pairing, end=pairings.PairingEnd.SEEN).is_open(1.0)
 
 
 # --- the installation ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nanoclaw_core.builtins.checks import containers, database, home, host, machine, messages, setup
+from nanoclaw_core.builtins.checks import channels, containers, database, home, host, machine, messages, setup
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.ports import Check
 
@@ -15,6 +15,7 @@ _SLOW = 60.0  # seconds for what reads whole files
 def nanoclaw_checks() -> Iterable[Check]:
     return [
         Check(name="host", run=host.check),
+        Check(name="channels", run=channels.check),
         Check(name="runtime", run=containers.check),
         Check(name="provider", run=setup.check_provider),
         Check(name="settings", run=setup.check_settings),

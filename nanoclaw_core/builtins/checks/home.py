@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from nanoclaw_core import secrets
 from nanoclaw_core.builtins.checks.lines import fail, ok, size, warn
 from nanoclaw_core.disk import free_bytes
 from nanoclaw_core.ports import CheckContext, CheckResult
@@ -22,7 +23,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
-    for look in (_home, _env_files, _disk, _logs):
+    for look in (_home, _env_files, _secrets, _disk, _logs):
         for line in await to_thread.run_sync(look, context, abandon_on_cancel=True):
             yield line
 
@@ -48,6 +49,20 @@ def _env_files(context: CheckContext) -> list[CheckResult]:
             chmod = partial(_make_private, file, 0o600)
             lines.append(fail("secrets", f"other users can read {file}, which holds a secret", f"`chmod 600 {file}`", chmod))
     return lines
+
+
+def _secrets(context: CheckContext) -> list[CheckResult]:
+    """The secret store; its values are nobody's business here, only who can get at them."""
+    if not (exposed := secrets.exposed(context.home)):
+        return []
+    mend = partial(_mend_secrets, context.home)
+    names = ", ".join(str(path.relative_to(context.home)) for path in exposed)
+    return [fail("secrets", f"other users have rights on {names}", f"`chmod -R go= {context.home / secrets.FOLDER}`", mend)]
+
+
+async def _mend_secrets(home: Path) -> str:
+    mended = await to_thread.run_sync(secrets.mend, home)
+    return f"took the rights of others on {', '.join(str(path.relative_to(home)) for path in mended)}"
 
 
 async def _make_private(path: Path, mode: int) -> str:

@@ -14,26 +14,22 @@ from nanoclaw_core.builtins.checks.lines import fail, known, ok, warn
 from nanoclaw_core.home import own_home, owner
 from nanoclaw_core.ports import CheckContext, CheckResult
 
-_RUNNING = ("running", "starting")
 _CONTROL = "control.sock"
 
 
 async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
-    """The host, its channels, and the folders of workers that are no more."""
-    yield _channels(context) if context.host else await to_thread.run_sync(_absent, context.home, abandon_on_cancel=True)
+    """The host, and the folders of workers that are no more."""
+    yield _running(context) if context.host else await to_thread.run_sync(_absent, context.home, abandon_on_cancel=True)
     for line in await to_thread.run_sync(_folders, context, abandon_on_cancel=True):
         yield line
 
 
-def _channels(context: CheckContext) -> CheckResult:
+def _running(context: CheckContext) -> CheckResult:
     host = context.host or {}
     who = f"it runs and answers (version {host['version']}, pid {host['pid']})"
     if host["version"] != __version__:
         restart = "`nanoclaw stop`, then start it again"
         return warn("host", f"{who}, but {__version__} is installed", restart)
-    quiet = [f"{it['name']} is {it['state']}: {it['reason']}" for it in host["channels"] if it["state"] not in _RUNNING]
-    if quiet:
-        return warn("host", f"{who}; of its channels, {'; '.join(quiet)}", "`nanoclaw logs --component channel` says more")
     return ok("host", who)
 
 

@@ -17,7 +17,7 @@ _AGAIN = "then `nanoclaw stop` and start again"
 
 #: What to do about each status with which a provider refuses, as the gateway's notices say why.
 _FIXES = {
-    401: f"set a valid credential in the environment or in .env (`ANTHROPIC_API_KEY=…` for Claude), {_AGAIN}",
+    401: f"set a valid credential (for Claude: `nanoclaw secret set ANTHROPIC_API_KEY`), {_AGAIN}",
     402: "add credit to the account (Claude: https://console.anthropic.com/settings/billing); chats go on by themselves",
     403: "the credential lacks a right, or a rule forbids the way there; ask whoever gave it to you",
     404: "nothing, if that is a gateway of your own; else correct its address (`ANTHROPIC_BASE_URL`)",
