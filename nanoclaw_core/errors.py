@@ -17,6 +17,7 @@
     ├── UnknownName             choose one of the names that exist
     ├── DuplicateName           disable one of the two plugins
     ├── PluginUnusable          the plugin is left out, the rest goes on
+    ├── PackageNotMade          choose another name or place for the new plugin
     ├── InvalidPattern          correct the engage pattern
     ├── MessageTooLong          send it as a file
     ├── RuntimeUnavailable      wait for the container runtime, or start it
@@ -240,6 +241,19 @@ class PluginUnusable(NanoClawError):
         super().__init__(f"The plugin {plugin} was left out: {reason}")
         self.plugin = plugin
         self.reason = reason
+
+
+class PackageNotMade(NanoClawError):
+    """A new plugin that was not written; nothing is left of it.
+
+    >>> print(PackageNotMade("pigeon", "nanoclaw-pigeon is there already. Choose another name"))
+    The plugin 'pigeon' was not made: nanoclaw-pigeon is there already. Choose another name.
+    """
+
+    exit_code = 3
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The plugin {name!r} was not made: {reason}.")
 
 
 class InvalidPattern(NanoClawError):

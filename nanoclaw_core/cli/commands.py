@@ -11,6 +11,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.cli.base import Group as _Group
 from nanoclaw_core.cli.base import settings as _settings
 from nanoclaw_core.cli.channel_commands import channel, wiring
+from nanoclaw_core.cli.scaffold import new_plugin
 from nanoclaw_core.cli.secret_commands import secret
 
 EXIT_CODES = """\b
@@ -279,10 +280,13 @@ def restore_backup(file: Path, home: Path | None, replace: bool) -> None:
 
 @nanoclaw.group()
 def plugin() -> None:
-    """List, enable and disable plugins.
+    """Make, list, enable and disable plugins.
 
     An installed plugin is imported only once it is enabled. Changes take effect at the next start of the host.
     """
+
+
+plugin.add_command(new_plugin)
 
 
 @plugin.command("list")

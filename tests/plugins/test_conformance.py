@@ -141,7 +141,7 @@ def test_a_required_field_without_help_is_named(install: Install) -> None:
     )
     install(code)
     finding = found("hut", "manifest")
-    assert (finding.verdict, finding.why) == (Verdict.WARN, "HUT_KEY: no help says where to get it")
+    assert (finding.verdict, finding.why) == (Verdict.WARN, "HUT_KEY: neither `where` nor `help` says where to get it")
 
 
 def test_tests_that_fail_fail_the_package(install: Install) -> None:
