@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 from nanoclaw_core import __version__, memory, secrets
 from nanoclaw_core.builtins.terminal import NAME as TERMINAL
 from nanoclaw_core.builtins.terminal import TerminalChannel, Working
+from nanoclaw_core.delivery.previews import Previews
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
 from nanoclaw_core.errors import ChannelRevoked, NanoClawError, UnknownName
@@ -140,6 +141,7 @@ class Host:
         self._began = clock.monotonic()
 
     def _desk(self, runtime: Runtime, installation: str, mask: Mask) -> Desk:
+        previews = Previews(self.channels)
         return Desk(
             terms=terms(self.settings, installation),
             database=self.database,
@@ -154,6 +156,8 @@ class Host:
             deliver=self.delivery.wake,
             say=self.delivery.say,
             typing=self.delivery.typing,
+            streams=previews.streams,
+            preview=previews.show,
             tell=self.plugins.tell,
             note_tool=self.diary.note_tool,
             hide=mask.add_passing,

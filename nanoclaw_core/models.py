@@ -310,10 +310,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """What goes to the engine in one piece. `uuid` names it in the engine's transcript; results list the uuids they cover."""
+    """What goes to the engine in one piece. `uuid` names it in the engine's transcript; results list the uuids they cover.
+
+    `stream` is whether the chat can show the answer while it is being written.
+    """
 
     uuid: str
     text: str
+    stream: bool = False
 
 
 class FailureKind(StrEnum):
@@ -401,7 +405,8 @@ class OutboundRow:
     A `SETTLED` row names in `settles` the platform message ids whose turn ended, and carries `outcome` ('answered', or the
     failure in one word), so that a channel can show that nothing more will come. The paths of `files` are
     relative to the session's folder.
-    With `choices`, the labels of buttons, the text is a question. `replaces` is the preview that was shown of it.
+    With `choices`, the labels of buttons, the text is a question. `replaces` is the preview that was shown of it; a `SETTLED`
+    row takes away one of which nothing has come.
     """
 
     seq: int

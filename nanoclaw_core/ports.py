@@ -162,7 +162,13 @@ class StreamingChannel(Protocol):
 
         `text` is at most `Capabilities.max_length` long. `message_id` is what that call returned. Returns the id of the message
         that the finished answer shall replace (`OutboundMessage.replaces`), or None where the preview goes by itself. Called
-        at every change: the channel leaves out what the platform has no time for, and never waits. Failures are ignored.
+        at every change: the channel leaves out what the platform has no time for, and never waits. `TryLater` leaves out one;
+        after any other failure no more are shown of this answer.
+
+        With '' for `text`, nothing came of the answer: the message `message_id` is taken away, or, where the platform cannot do
+        that, loses its words. Raises what `send` raises.
+
+        `send` of a message that replaces a preview which is there no more sends it as a new one.
         """
 
 
@@ -557,6 +563,9 @@ class WorkerEvents(Protocol):
     async def progressed(self, worker_id: str, progress: Progress) -> None:
         """The engine does something."""
 
+    async def previewed(self, worker_id: str, text: str) -> None:
+        """The engine has written `text` of its answer so far; nobody waits for what comes of that."""
+
     async def failed(self, worker_id: str, detail: str) -> None:
         """The engine is dead, or the runner broke the protocol: this worker must be ended. May be called more than once."""
 
@@ -627,6 +636,9 @@ class Dialogue(Protocol):
         Raises:
             ActionRefused: there is none; the text lists those there are.
         """
+
+    async def beginning(self, agent_group: AgentGroup, reply_to: Address, text: str) -> str:
+        """What of the first answer to `reply_to` is certain while only `text` of it is written; '' if nothing is."""
 
     def visible(self, text: str) -> str:
         """`text` without what an agent marked as internal."""

@@ -138,6 +138,18 @@ def test_the_channel_on_the_page_keeps_the_contract_with_the_tests_on_the_page(
     assert pytest.main(options) == pytest.ExitCode.OK
 
 
+def test_the_channel_with_previews_on_the_page_keeps_the_contract_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = next(block for block in blocks("python") if "class TestFolder" in block)
+    (tmp_path / "nanoclaw_folder.py").write_text(example_of("nanoclaw_channels"))
+    (tmp_path / "streaming_folder.py").write_text(next(block for block in blocks("python") if "class StreamingFolder" in block))
+    contract = contract.replace("from nanoclaw_folder import Folder", "from streaming_folder import StreamingFolder as Folder")
+    (tmp_path / "test_streaming_folder.py").write_text(contract)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_streaming_folder.py"]
+    assert pytest.main(options) == pytest.ExitCode.OK
+
+
 def test_the_provider_on_the_page_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test_example.py").write_text(next(block for block in blocks("python") if "class TestExample" in block))
     monkeypatch.chdir(tmp_path)

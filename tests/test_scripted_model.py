@@ -12,6 +12,7 @@ import aiohttp
 import anyio
 import pytest
 
+from nanoclaw_core.testing.event_stream import StreamedMessage
 from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 REQUEST = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], "tools": [{"name": "Bash"}]}
@@ -120,3 +121,25 @@ async def test_it_listens_on_a_unix_socket_too(short_folder: Path) -> None:
     ):
         assert [listed["id"] for listed in (await answer.json())["data"]] == ["demo"]
     assert model.calls[0].path == "/v1/models"
+
+
+async def test_an_answer_comes_in_pieces_when_the_test_lets_it(model: ScriptedModel, client: Any) -> None:
+    go = anyio.Event()
+    model.script(Reply.stream("It ", go, "is ", "four."))
+    async with client.post("/v1/messages", json={**REQUEST, "stream": True}) as answer:
+        message = StreamedMessage()
+        pieces: list[tuple[str, bool]] = []
+        while ("It ", False) not in pieces:
+            pieces += message.take(await answer.content.readany())
+        assert pieces == [("", True), ("It ", False)]
+        go.set()
+        pieces += message.take(await answer.content.read())
+    assert pieces[2:] == [("is ", False), ("four.", False)]
+    assert message.whole()["content"] == [{"type": "text", "text": "It is four."}]
+
+
+async def test_a_message_whose_stream_breaks_off_is_none() -> None:
+    message = StreamedMessage()
+    message.take(b'event: message_start\ndata: {"type": "message_start", "message": {"stop_reason": null}}\n\n')
+    with pytest.raises(ValueError, match="broke off"):
+        message.whole()

@@ -18,7 +18,7 @@ import pytest
 from nanoclaw_core import Capabilities, Refused, TryLater
 from nanoclaw_core.models import Address, OutboundMessage
 from nanoclaw_core.ports import Channel, ChannelContext, Clock, SettlingChannel, TypingChannel
-from nanoclaw_core.testing import ChannelContract, FakeChannel, FakeClock, Platform, Shown
+from nanoclaw_core.testing import ChannelContract, FakeChannel, FakeClock, FakeStreamingChannel, Platform, Shown
 from nanoclaw_core.testing.contracts import Inbox, connected
 from nanoclaw_core.testing.guards import GuardFailure, environment_guard, loop_guard, network_guard, refuse_real_models
 
@@ -120,6 +120,48 @@ class TestFakeChannel(ChannelContract):
 
     def make_channel(self, platform: Room, context: ChannelContext) -> Channel:
         return PlainChannel(platform.channel)
+
+
+class StreamingRoom(Room):
+    """One that shows previews."""
+
+    def __init__(self) -> None:
+        self.channel = self.streaming = FakeStreamingChannel(capabilities=Capabilities(max_length=500))
+
+    @property
+    def messages(self) -> Sequence[Shown]:
+        return [Shown(id=message_id, text=text) for message_id, text in self.streaming.screen.items()]
+
+
+class PlainStreamingChannel(PlainChannel):
+    """The same with previews."""
+
+    def __init__(self, fake: FakeStreamingChannel) -> None:
+        super().__init__(fake)
+        self.draft = fake.draft
+
+
+class TestFakeStreamingChannel(TestFakeChannel):
+    @pytest.fixture
+    def platform(self) -> StreamingRoom:
+        return StreamingRoom()
+
+    def make_channel(self, platform: Room, context: ChannelContext) -> Channel:
+        assert isinstance(platform, StreamingRoom)
+        return PlainStreamingChannel(platform.streaming)
+
+
+async def test_the_screen_shows_what_became_of_previews() -> None:
+    channel, to = FakeStreamingChannel(), Address(channel="fake", chat="chat-1")
+    assert await channel.draft(to, "Once", "one") == "preview-1"
+    assert await channel.draft(to, "Once upon", "one", "preview-1") == "preview-1"
+    assert channel.screen == {"preview-1": "Once upon"}
+    answer = OutboundMessage(to=to, text="Once upon a time", key="k", replaces="preview-1")
+    assert (await channel.send(answer)).message_id == "preview-1"
+    assert channel.screen == {"preview-1": "Once upon a time"}
+    await channel.draft(to, "", "one", "preview-1")
+    assert channel.screen == {}
+    assert (await channel.send(answer)).message_id == "sent-2"  # it is gone, so this is a new one
 
 
 def part(text: str) -> OutboundMessage:

@@ -30,6 +30,7 @@ class FakeHost:
         self.frames: list[RunnerFrame] = []
         self.pushes: list[Push] = []  # sent again with every connection, as the host does
         self.prompts: list[dict[str, Any]] = []  # bodies of model requests
+        self.second_half: anyio.Event | None = None  # when set, answers come in two halves, the second one then
         self.close_with: int | None = None  # close the next connection after its hello
         self._changed = anyio.Condition()
         self._leaving = anyio.Event()
@@ -57,9 +58,9 @@ class FakeHost:
                     await socket.close()
                 await runner.cleanup()
 
-    async def push(self, uuid: str, text: str) -> None:
+    async def push(self, uuid: str, text: str, *, stream: bool = False) -> None:
         """Push to the worker, now or as soon as it connects."""
-        self.pushes.append(Push(uuid=uuid, text=text))
+        self.pushes.append(Push(uuid=uuid, text=text, stream=stream))
         await self.say(encode(self.pushes[-1]))
 
     async def say(self, line: str) -> None:
@@ -156,7 +157,11 @@ class FakeHost:
             return web.json_response(message)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        for event in _events(message):
+        for event in _events(message, in_halves=self.second_half is not None):
+            if event is None:
+                assert self.second_half is not None  # noqa: S101  # see above
+                await self.second_half.wait()
+                continue
             await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
         return response
 
@@ -205,16 +210,22 @@ def _script(body: dict[str, Any]) -> tuple[Any, str]:
     return {"type": "text", "text": f"echo: {said}"}, "end_turn"
 
 
-def _events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _events(message: dict[str, Any], *, in_halves: bool) -> Iterator[dict[str, Any] | None]:
+    """The events of a stream; None is the place for a pause, in the middle of a text."""
     (block,) = message["content"]
+    deltas: list[dict[str, Any] | None]
+    start: dict[str, Any]
     if block["type"] == "text":
-        start: dict[str, Any]
-        start, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": block["text"]}
+        text, middle = block["text"], len(block["text"]) // 2 if in_halves else 0
+        halves = [{"type": "text_delta", "text": half} for half in (text[:middle], text[middle:])]
+        start, deltas = {"type": "text", "text": ""}, [halves[0], None, halves[1]] if in_halves else [halves[1]]
     else:
-        start, delta = {**block, "input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        start = {**block, "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
     yield {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
     yield {"type": "content_block_start", "index": 0, "content_block": start}
-    yield {"type": "content_block_delta", "index": 0, "delta": delta}
+    for delta in deltas:
+        yield delta and {"type": "content_block_delta", "index": 0, "delta": delta}
     yield {"type": "content_block_stop", "index": 0}
     end = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     yield {"type": "message_delta", "delta": end, "usage": {"output_tokens": 5}}

@@ -227,15 +227,21 @@ def events(request: Mapping[str, Any], answer: Answer) -> Iterator[bytes]:
     yield _event("message_start", message={**whole, "content": [], "stop_reason": None})
     for index, block in enumerate(answer.blocks):
         if block["type"] == "text":
-            empty, delta = {**block, "text": ""}, {"type": "text_delta", "text": block["text"]}
+            empty, delta = {**block, "text": ""}, text_delta(index, block["text"])
         else:
-            empty, delta = {**block, "input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+            empty, written = {**block, "input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+            delta = _event("content_block_delta", index=index, delta=written)
         yield _event("content_block_start", index=index, content_block=empty)
-        yield _event("content_block_delta", index=index, delta=delta)
+        yield delta
         yield _event("content_block_stop", index=index)
     stop = {"stop_reason": answer.stop_reason, "stop_sequence": None}
     yield _event("message_delta", delta=stop, usage={"output_tokens": whole["usage"]["output_tokens"]})
     yield _event("message_stop")
+
+
+def text_delta(index: int, text: str) -> bytes:
+    """The event that goes on with the text of a block."""
+    return _event("content_block_delta", index=index, delta={"type": "text_delta", "text": text})
 
 
 def _event(kind: str, **fields: Any) -> bytes:

@@ -24,6 +24,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from nanoclaw_core.delivery.changes import change
 from nanoclaw_core.delivery.losses import DOUBT, Loss, tell_owner
 from nanoclaw_core.delivery.parts import parts_of
+from nanoclaw_core.delivery.previews import take_away
 from nanoclaw_core.errors import ChatMoved, DeliveryError, OutcomeUnknown, Refused, TryLater
 from nanoclaw_core.mailbox import Mailbox, Mailboxes, NewOutbound
 from nanoclaw_core.models import Address, Event, OutboundKind, OutboundMessage, OutboundRow, Progress, Question, Receipt
@@ -236,6 +237,8 @@ class Delivery:
     async def _send(self, lane: _Lane, row: OutboundRow, channel: Channel) -> None:
         mailbox = lane.mailbox
         if row.kind is OutboundKind.SETTLED:
+            if row.replaces is not None:
+                await take_away(channel, row.to, row.replaces, f"{mailbox.session_id}:{row.seq}")
             if isinstance(channel, SettlingChannel):
                 await channel.settled(row.to, row.settles, row.outcome)
         elif row.kind in (OutboundKind.EDIT, OutboundKind.REACTION):

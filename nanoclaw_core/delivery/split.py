@@ -43,6 +43,17 @@ def split(text: str, limit: int, unit: LengthUnit = LengthUnit.CHARACTERS) -> li
     return [part for part in parts if part.strip()]
 
 
+def beginning(text: str, limit: int, unit: LengthUnit = LengthUnit.CHARACTERS) -> str:
+    """As much of a text that is not finished as goes into one part of at most `limit`; a code fence in it is closed.
+
+    >>> beginning("Look:\\n```py\\nprint(", 80)
+    'Look:\\n```py\\nprint(\\n```'
+    """
+    first = next(iter(split(text, limit - 12, unit)), "")  # room for the closing of a fence
+    fence = _open_fence(first)
+    return f"{first}\n{ticks_of(fence)}" if fence else first
+
+
 def _cut(text: str, start: int, room: int, unit: LengthUnit) -> int:
     """The best place to end a part that begins at `start`: after at least one character, within `room`."""
     end = start + max(room, 1)

@@ -14,6 +14,7 @@ from nanoclaw_core.models import Failure, FailureKind, Progress, Push, TurnEnd, 
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 SHAPE: Final = documents.Shape(quotes=20_000, bare=100_000)
+MOST_PREVIEW: Final = 16_000
 _MOST_DETAIL: Final = 2000
 _MOST_TOKENS: Final = 2**40  # what a forged count may add to a sum without bursting a column
 
@@ -69,11 +70,17 @@ class _Progress(msgspec.Struct, frozen=True, tag="progress"):
     note: Annotated[str, msgspec.Meta(max_length=200)]
 
 
+class Preview(msgspec.Struct, frozen=True, tag="preview"):
+    """The answer that is being written, as far as it is."""
+
+    text: Annotated[str, msgspec.Meta(max_length=MOST_PREVIEW)]
+
+
 class _Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     background: bool = True
 
 
-Report = Hello | Ended | Failed | Progress
+Report = Hello | Ended | Failed | Progress | Preview
 
 
 def decode(data: str) -> Report:
@@ -85,7 +92,7 @@ def decode(data: str) -> Report:
     try:
         # Not msgspec's own parser: it refuses lone surrogates, which a model may well write and `clean_text` repairs.
         document = documents.read(data.encode("utf-8", "surrogatepass"), SHAPE)
-        frame = msgspec.convert(document, Hello | _TurnEnd | Failed | _Progress | _Heartbeat)
+        frame = msgspec.convert(document, Hello | _TurnEnd | Failed | _Progress | Preview | _Heartbeat)
     except msgspec.ValidationError as error:
         raise ProtocolViolation(clean_text(str(error))[:100]) from error
     except documents.TooIntricate as error:
@@ -97,6 +104,8 @@ def decode(data: str) -> Report:
             return Ended(end=_turn_end(frame))
         case _Progress():
             return Progress(note=clean_text(frame.note))
+        case Preview():
+            return Preview(text=clean_text(frame.text))
         case _Heartbeat():
             return Progress(note="", background=frame.background)
         case Failed():
@@ -137,7 +146,7 @@ def welcome(protocol: int) -> str:
 
 
 def push(push: Push) -> str:
-    return json.dumps({"type": "push", "uuid": push.uuid, "text": push.text})
+    return json.dumps({"type": "push", "uuid": push.uuid, "text": push.text, "stream": push.stream})
 
 
 def ack(frame_id: str) -> str:

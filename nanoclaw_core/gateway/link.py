@@ -27,6 +27,8 @@ REPLACED, BROKE_RULES, NO_COMMON_VERSION = 4001, 4400, 4406
 _FAREWELL: Final = 1.0
 #: Seconds that a runner may leave unread what we send: nobody waits longer for one that stopped.
 PATIENCE: Final = 20.0
+#: Seconds after a preview in which no other is heard: a runner sends four a second, and nobody needs more.
+PREVIEW_PAUSE: Final = 0.1
 
 
 class Link:
@@ -38,6 +40,7 @@ class Link:
         self.transport: asyncio.Transport | None = None
         self._events = events
         self._replaced = anyio.CancelScope()
+        self._previewed = -PREVIEW_PAUSE
 
     async def push(self, push: Push) -> None:
         await self._send(frames.push(push))
@@ -110,8 +113,16 @@ class Link:
                 await self._send(frames.ack(frame_id))
             case Progress():
                 await self._events.progressed(worker_id, report)
+            case frames.Preview(text):
+                if not self._comes_too_soon():
+                    await self._events.previewed(worker_id, text)
             case frames.Hello():
                 raise ProtocolViolation("a second hello")
+
+    def _comes_too_soon(self) -> bool:
+        """Whether a preview comes right behind another, heard or not: of a flood only the first one is heard."""
+        before, self._previewed = self._previewed, anyio.current_time()
+        return self._previewed - before < PREVIEW_PAUSE
 
     def _cut(self) -> None:
         """End the connection without a word: the words before it were not read."""

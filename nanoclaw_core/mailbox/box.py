@@ -82,7 +82,8 @@ class Mailbox:
         """Store everything that the end of a turn means, at once; False when it was known or covers nothing outstanding.
 
         That is: the answers, then a `SETTLED` row for the reply address, the acknowledgement of the covered rows, the end
-        of their pushes, the conversation's id and the turn's usage.
+        of their pushes, the conversation's id and the turn's usage. The first answer to an address replaces the preview that is
+        shown there; without any answer, the `SETTLED` row does.
         """
         return await self._run("outbound", outbound.end_turn, end, answers, outcome, self._now())
 
@@ -94,15 +95,19 @@ class Mailbox:
         """The engine's id of the conversation, from the last end of a turn."""
         return await self._run("outbound", outbound.conversation)
 
+    async def preview(self, to: Address) -> str | None:
+        """The message that shows the beginning of the answer that `to` waits for."""
+        return await self._run("outbound", outbound.preview, to)
+
     async def note_preview(self, to: Address, message_id: str) -> None:
         """Note that the message `message_id` shows the beginning of the answer that `to` waits for: that will replace it."""
         await self._run("outbound", outbound.note_preview, to, message_id)
 
     # --- actions ---
 
-    async def add_outbound(self, key: str, row: NewOutbound) -> bool:
-        """Queue something for delivery; False when `key` was used before."""
-        return await self._run("outbound", outbound.add_outbound, key, row, self._now())
+    async def add_outbound(self, key: str, row: NewOutbound, *, in_place: bool = False) -> bool:
+        """Queue something for delivery; False when `key` was used before. `in_place` of a preview, where one is shown."""
+        return await self._run("outbound", outbound.add_outbound, key, row, self._now(), in_place=in_place)
 
     async def begin_call(self, call: NewCall) -> Call | None:
         """Note a call before it is carried out; None when it is new, else what is known of it.

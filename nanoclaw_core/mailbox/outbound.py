@@ -139,8 +139,13 @@ def fail_rows(db: sqlite3.Connection, row_ids: Sequence[str], answers: Iterable[
     return True
 
 
-def add_outbound(db: sqlite3.Connection, key: str | None, row: NewOutbound, now: float, turn: str | None = None) -> bool:
-    return _insert(db, row, now, key=key, turn=turn)
+def add_outbound(
+    db: sqlite3.Connection, key: str | None, row: NewOutbound, now: float, turn: str | None = None, *, in_place: bool = False
+) -> bool:
+    is_new = _insert(db, row, now, key=key, turn=turn)
+    if is_new and in_place and (preview := _take_preview(db, row.to)) is not None:
+        db.execute("UPDATE messages SET replaces = ? WHERE seq = last_insert_rowid()", (preview,))
+    return is_new
 
 
 def outbound_row(db: sqlite3.Connection, seq: int) -> OutboundRow | None:
@@ -221,7 +226,7 @@ def _end_rows(
     for address, heard in groupby(rows, key=lambda row: row.address):
         settles = _list([row.message_id for row in heard])
         sign = NewOutbound(to=address, text="", kind=OutboundKind.SETTLED)
-        _insert(db, sign, now, turn=turn, settles=settles, outcome=outcome)
+        _insert(db, sign, now, turn=turn, replaces=_take_preview(db, address), settles=settles, outcome=outcome)
     _acknowledge(db, rows)
     return True
 
@@ -255,6 +260,14 @@ def _insert(
 ) -> bool:
     history = {"key": key, "replaces": replaces, "settles": settles, "outcome": outcome, "queued_at": now, "turn": turn}
     return db.execute(_INSERT, {**outbound_values(row), **history}).rowcount == 1
+
+
+def preview(db: sqlite3.Connection, to: Address) -> str | None:
+    query = """
+        SELECT message_id FROM previews WHERE (channel, account, chat) = (:channel, :account, :chat) AND thread IS :thread
+    """
+    row = db.execute(query, address_values(to)).fetchone()
+    return row and str(row["message_id"])
 
 
 def note_preview(db: sqlite3.Connection, to: Address, message_id: str) -> None:

@@ -38,6 +38,13 @@ class AgentDialogue:
 
     async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
         parts = parse_answer(text) if len(text) < _LONG else await to_thread.run_sync(parse_answer, text)
+        return await self._words(agent_group, reply_to, parts)
+
+    async def beginning(self, agent_group: AgentGroup, reply_to: Address, text: str) -> str:
+        words = await self._words(agent_group, reply_to, parse_answer(text, is_whole=False))
+        return next((each.text for each in words if each.to == reply_to), "")
+
+    async def _words(self, agent_group: AgentGroup, reply_to: Address, parts: Sequence[Part]) -> list[Words]:
         if all(part.to is None for part in parts):
             return [Words(to=reply_to, text=part.text) for part in parts]
         destinations = await self._destinations(agent_group)

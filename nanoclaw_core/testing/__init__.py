@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nanoclaw_core.testing.channel import FakeChannel
+    from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
     from nanoclaw_core.testing.contracts import (
         ChannelContract,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
-    "channel": "FakeChannel",
+    "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
     "contracts": "ChannelContract CheckContract MountPolicyContract Platform ProviderContract Shown Trouble",
     "fake_runtime": "FakeRuntime",
@@ -38,6 +38,7 @@ __all__ = [
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
+    "FakeStreamingChannel",
     "MountPolicyContract",
     "Platform",
     "ProviderContract",

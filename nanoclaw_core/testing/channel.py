@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from itertools import count
 
 import anyio
@@ -24,6 +25,16 @@ from nanoclaw_core.models import (
     Sender,
 )
 from nanoclaw_core.ports import ChannelContext, ChannelFactory, Receive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A call of `StreamingChannel.draft`."""
+
+    to: Address
+    text: str
+    key: str
+    message_id: str | None
 
 
 class FakeChannel:
@@ -209,3 +220,49 @@ class FakeChannel:
     def _note(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+class FakeStreamingChannel(FakeChannel):
+    """A `FakeChannel` that is a `StreamingChannel`, too.
+
+    `drafts` holds every call of `draft`, also those that failed as `fail_next_draft` told them to. `screen` is what people see
+    in the end, by message id: previews that were not replaced would stand there still.
+    """
+
+    def __init__(self, name: str = "fake", *, capabilities: Capabilities | None = None) -> None:
+        super().__init__(name, capabilities=capabilities)
+        self.drafts: list[Draft] = []
+        self.screen: dict[str, str] = {}
+        self.draft_takes: anyio.Event | None = None  # when set, a call of `draft` takes until then
+        self._draft_failures: deque[BaseException] = deque()
+
+    async def draft(self, to: Address, text: str, key: str, message_id: str | None = None) -> str | None:
+        self.drafts.append(Draft(to=to, text=text, key=key, message_id=message_id))
+        self._note()
+        if self.draft_takes is not None:
+            await self.draft_takes.wait()
+        if self._draft_failures:
+            raise self._draft_failures.popleft()
+        if not text:
+            self.screen.pop(message_id or "", None)
+            return None
+        shown = message_id or f"preview-{len(self.drafts)}"
+        self.screen[shown] = text
+        return shown
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        receipt = await super().send(message)
+        if message.replaces in self.screen:
+            receipt = Receipt(message_id=message.replaces)
+        self.screen[receipt.message_id] = message.text
+        return receipt
+
+    def fail_next_draft(self, *errors: BaseException) -> None:
+        """Let the next calls of `draft` raise these, one each."""
+        self._draft_failures.extend(errors)
+
+    async def drafted(self, count: int) -> list[str]:
+        """Wait until `draft` was called `count` times; return the texts of all calls."""
+        while len(self.drafts) < count:
+            await self._changed.wait()
+        return [draft.text for draft in self.drafts]

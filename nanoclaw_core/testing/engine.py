@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import SocketStream, TaskGroup
+
+from nanoclaw_core.testing.event_stream import StreamedMessage
 
 TRIES: Final = 10
 _PREFIX: Final = "mcp__nanoclaw__"
@@ -56,6 +58,7 @@ class Reports(Protocol):
         usage: Mapping[str, int],
     ) -> None: ...
     async def progressed(self, note: str) -> None: ...
+    async def wrote(self, piece: str, *, anew: bool = False) -> None: ...
 
 
 class _ModelRefused(Exception):
@@ -72,6 +75,7 @@ class PlainEngine:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._conversation = str(place.options["conversation"])
+        self._streams = bool(place.options.get("stream"))
         self._resumes = bool(place.options.get("resume_interrupted", True))
         self._file = place.state / f".plain-{self._conversation}.json"
         self._messages: list[Json] = []
@@ -150,7 +154,7 @@ class PlainEngine:
     async def _converse(self, reports: Reports) -> str:
         """Call the model and its tools until it answers."""
         while True:
-            reply = await self._ask_model()
+            reply = await self._ask_model(reports)
             self._say("assistant", reply["content"])
             calls = [block for block in reply["content"] if block["type"] == "tool_use"]
             if not calls:
@@ -171,15 +175,16 @@ class PlainEngine:
 
     # --- model and tools --------------------------------------------------------------------------------------------------
 
-    async def _ask_model(self) -> Json:
+    async def _ask_model(self, reports: Reports) -> Json:
         request = {
             "model": self._place.options.get("model") or "claude-plain",
             "max_tokens": 4096,
             "system": self._place.options.get("instructions") or "",
             "messages": _alternating(self._messages),
             "tools": [_BASH, *await self._host_tools()],
+            "stream": self._streams,
         }
-        status, reply = await self._post("/v1/messages", request)
+        status, reply = await self._post("/v1/messages", request, reports)
         self._usage["model_calls"] += 1
         if status != 200:
             raise _ModelRefused(status, str(reply.get("error", {}).get("message", "no reason given")))
@@ -233,11 +238,11 @@ class PlainEngine:
         result = answer["result"]
         return "\n".join(block.get("text", "") for block in result.get("content", [])), bool(result.get("isError"))
 
-    async def _post(self, path: str, body: Json) -> tuple[int, Json]:
+    async def _post(self, path: str, body: Json, reports: Reports | None = None) -> tuple[int, Json]:
         """Send JSON and read JSON. A connection that breaks is tried again: the host may be restarting."""
         for _ in range(TRIES):
             try:
-                return await _exchange(self._place.gateway, path, json.dumps(body).encode())
+                return await _exchange(self._place.gateway, path, json.dumps(body).encode(), reports)
             except (OSError, anyio.BrokenResourceError, ValueError):
                 await anyio.sleep(0.05)
         raise _ModelRefused(None, "Connection dropped")
@@ -272,8 +277,8 @@ def _alternating(messages: list[Json]) -> list[Json]:
     return joined
 
 
-async def _exchange(gateway: str, path: str, body: bytes) -> tuple[int, Json]:
-    """One HTTP/1.0 exchange: the end of the answer is the end of the connection."""
+async def _exchange(gateway: str, path: str, body: bytes, reports: Reports | None) -> tuple[int, Json]:
+    """One HTTP/1.0 exchange: the end of the answer is the end of the connection. Streamed text is reported as it comes."""
     host, _, port = gateway.removeprefix("http://").partition(":")
     head = (
         f"POST {path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
@@ -281,8 +286,27 @@ async def _exchange(gateway: str, path: str, body: bytes) -> tuple[int, Json]:
     )
     async with await anyio.connect_tcp(host, int(port)) as stream:
         await stream.send(head.encode() + body)
-        answer = b"".join([chunk async for chunk in stream])
-    top, _, rest = answer.partition(b"\r\n\r\n")
-    if not top:
-        raise ConnectionResetError("the host closed the connection")
-    return int(top.split()[1]), json.loads(rest or b"{}")
+        top, rest = await _head(stream)
+        if b"text/event-stream" not in top:
+            rest = b"".join([rest, *[chunk async for chunk in stream]])
+            return int(top.split()[1]), json.loads(rest or b"{}")
+        message = StreamedMessage()
+        while True:
+            for piece, anew in message.take(rest):
+                if reports is not None:
+                    await reports.wrote(piece, anew=anew)
+            try:
+                rest = await stream.receive()
+            except anyio.EndOfStream:
+                return int(top.split()[1]), message.whole()
+
+
+async def _head(stream: SocketStream) -> tuple[bytes, bytes]:
+    """The head of the answer, and what came with it."""
+    received = b""
+    async for chunk in stream:
+        received += chunk
+        if b"\r\n\r\n" in received:
+            top, _, rest = received.partition(b"\r\n\r\n")
+            return top, rest
+    raise ConnectionResetError("the host closed the connection")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One scripted answer. `after` holds it back until that event is set: tests need no sleep."""
+    """One scripted answer. `after` holds it back until that event is set, `pieces` parts of it: tests need no sleep."""
 
     answer: demo.Answer | None = None
     status: int = 200
@@ -46,11 +46,17 @@ class Reply:
     stops_after: int | None = None
     hangs: bool = False
     after: anyio.Event | None = None
+    pieces: tuple[str | anyio.Event, ...] = ()
 
     @classmethod
     def text(cls, text: str, *, after: anyio.Event | None = None) -> Reply:
         """Say `text` and end the turn."""
         return cls(answer=demo.say(text), after=after)
+
+    @classmethod
+    def stream(cls, *pieces: str | anyio.Event) -> Reply:
+        """Say the texts among `pieces` one after the other, each event held until it is set, and end the turn."""
+        return cls(answer=demo.say("".join(piece for piece in pieces if isinstance(piece, str))), pieces=pieces)
 
     @classmethod
     def tool(cls, name: str, tool_input: Mapping[str, Any], *, after: anyio.Event | None = None) -> Reply:
@@ -96,6 +102,17 @@ class Reply:
         if request.get("stream"):
             return b"".join(demo.events(request, answer)), "text/event-stream"
         return json.dumps(demo.message(request, answer)).encode(), "application/json"
+
+    def parts(self, body: bytes) -> Iterator[bytes | anyio.Event]:
+        """`body`, which is the answer's, with the events of `pieces` in their places."""
+        if not self.pieces or not body.startswith(b"event: "):
+            yield body
+            return
+        begin, start, _, *end = body.split(b"\n\n")
+        yield begin + b"\n\n" + start + b"\n\n"
+        for piece in self.pieces:
+            yield piece if isinstance(piece, anyio.Event) else demo.text_delta(0, piece)
+        yield b"\n\n".join(end)
 
 
 class ScriptedModel:
@@ -180,7 +197,8 @@ class ScriptedModel:
                 return response
             await _wait(reply)
             body = body[reply.stops_after :]
-        await response.write(body)
+        for part in reply.parts(body):
+            await (part.wait() if isinstance(part, anyio.Event) else response.write(part))
         return response
 
     async def _count_tokens(self, request: web.Request) -> web.StreamResponse:

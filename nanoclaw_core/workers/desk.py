@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from nanoclaw_core.errors import RuntimeUnavailable
-from nanoclaw_core.mailbox import Mailboxes
+from nanoclaw_core.mailbox import Mailbox, Mailboxes
 from nanoclaw_core.models import Address, Event, Limits, Progress, Session
 from nanoclaw_core.ports import Clock, Dialogue, Runtime, Wake, WorkerDoors
 from nanoclaw_core.store.database import Database
@@ -50,7 +50,8 @@ class Desk:
 
     `image` returns the tag of the worker image, building it first where it is missing. `require_room` raises while the disk
     has no room for a new turn; `has_room` is whether the machine has so many bytes of memory left. `say` is for what no mailbox
-    can hold. `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway. `note_tool` keeps a step
+    can hold. `streams` is whether a chat can show an answer while it is being written, `preview` shows it (`Previews.show`).
+    `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway. `note_tool` keeps a step
     of a worker's turn, and nobody waits for it. `hide` keeps a secret out of the log.
     """
 
@@ -67,6 +68,8 @@ class Desk:
     deliver: Wake
     say: Callable[[Address, str], Awaitable[None]]
     typing: Callable[[Address, Progress], Awaitable[None]]
+    streams: Callable[[Address], bool]
+    preview: Callable[[Mailbox, Address, str, str, str], Awaitable[str]]
     tell: Callable[[Event], None]
     note_tool: Callable[[Session, str, str], None]
     hide: Callable[[str], None]

@@ -14,11 +14,12 @@ import structlog
 from nanoclaw_core.commands import calls_off
 from nanoclaw_core.errors import ContainerFailed, NanoClawError
 from nanoclaw_core.mailbox import Mailbox, NewOutbound
-from nanoclaw_core.models import Address, AgentGroup, Event, FailureKind, Row, Session, TurnEnd
+from nanoclaw_core.models import Address, AgentGroup, Event, FailureKind, OutboundKind, Push, Row, Session, TurnEnd
 from nanoclaw_core.ports import WorkerLink
 from nanoclaw_core.workers import notices
 from nanoclaw_core.workers.desk import Desk
 from nanoclaw_core.workers.outcomes import ALL, Outcomes
+from nanoclaw_core.workers.preview import Preview
 from nanoclaw_core.workers.turns import OpenPushes, last_words, push_of, rows_of_one_prompt, tokens
 
 log = structlog.get_logger()
@@ -44,8 +45,10 @@ class Exchange:
         self._desk = desk
         self._session = session
         self._agent_group = agent_group
+        self.preview = Preview(desk, agent_group, self.mailbox)
         self._outcomes = Outcomes(desk, session)
         self._spoke = False
+        self._places = 0  # how often words took the place of a preview before the end of a turn
         self._stopped: set[Address] = set()  # chats that were told, since the last `/stop`, that their turn was stopped
 
     async def mailbox(self) -> Mailbox:
@@ -60,6 +63,12 @@ class Exchange:
 
     async def something_waits(self) -> bool:
         return bool(await (await self.mailbox()).waiting(1))
+
+    async def streams(self) -> bool:
+        """Whether the chat that is answered, or will be next, can show an answer while it is being written."""
+        waiting = [] if self.open else await (await self.mailbox()).waiting(1)
+        address = self.open.address or next((row.address for row in waiting), None)
+        return address is not None and self._desk.streams(address)
 
     async def take_over(self, worker_id: str) -> None:
         """Count this worker among those that took what its predecessors left."""
@@ -76,7 +85,7 @@ class Exchange:
         for uuid in list(self.open):
             if each := self.open.get(uuid):
                 self.reply_to = each.address
-                await link.push(each.push)
+                await link.push(self._as_shown(each.push, each.address))
 
     async def push_waiting(self, link: WorkerLink, worker_id: str, *, others_wait: bool) -> bool:
         """Push what waits and may be pushed now; return whether a `/stop` is among it, and then push nothing."""
@@ -110,13 +119,28 @@ class Exchange:
         self.reply_to = rows[0].address
         self.open.add(push, rows, worker_id)
         self.began = self._desk.clock.monotonic() if self.began is None else self.began
-        await link.push(push)
+        await link.push(self._as_shown(push, rows[0].address))
+
+    def _as_shown(self, push: Push, to: Address) -> Push:
+        """`push`, with the word whether its answer is wanted while it is being written."""
+        return replace(push, stream=self._desk.streams(to))
 
     # --- up ---------------------------------------------------------------------------------------------------------------
 
     def spoke(self, to: Address) -> None:
         """The agent sent something before the end of its turn."""
         self._spoke = self._spoke or to == self.reply_to
+
+    def previewed(self, text: str) -> None:
+        """The engine has written `text` of what may become the answer."""
+        to = self.open.address
+        if to is not None and self._desk.streams(to):
+            self.preview.offer(to, text, self._answer)
+
+    @property
+    def _answer(self) -> str:
+        """A name for what is being written: another one for each message that will hold it."""
+        return f"{self._session.id}:{next(iter(self.open))}:{self._places}"
 
     async def turn_ended(self, end: TurnEnd) -> bool:
         """Store the end of a turn: answers, acknowledgements and outcome in one transaction; False when it ends none."""
@@ -126,6 +150,7 @@ class Exchange:
         covered = self.open.covered_by(end)
         words = await last_words(self._desk.dialogue, self._agent_group, end, covered, spoke=self._spoke)
         outcome = end.failure.kind.value if end.failure else "answered"
+        await self.preview.end()
         answers = [NewOutbound(to=each.to, text=each.text) for each in words]
         is_stored = await (await self.mailbox()).end_turn(end, answers, outcome)
         for each in covered:  # also when it was unknown: a mailbox that has begun anew knows nothing of them
@@ -148,8 +173,12 @@ class Exchange:
             await self.queue(f"unasked-{end.id}-{number}", NewOutbound(to=each.to, text=each.text))
 
     async def queue(self, key: str, row: NewOutbound) -> None:
-        """Have `row` delivered, once for each `key`."""
-        await self._outcomes.queue(await self.mailbox(), key, row)
+        """Have `row` delivered, once for each `key`. In the chat that is answered, words take the place of the preview."""
+        in_place = row.to == self.reply_to and row.kind is OutboundKind.MESSAGE and not (row.files or row.choices)
+        if in_place:
+            await self.preview.end()
+            self._places += 1
+        await self._outcomes.queue(await self.mailbox(), key, row, in_place=in_place)
 
     def _report_turn(self, end: TurnEnd, outcome: str) -> None:
         if end.failure:  # its detail is for the chat: a provider may repeat there what people wrote
@@ -167,6 +196,7 @@ class Exchange:
     async def call_off(self) -> None:
         """End all that was said before the last `/stop`, and that itself."""
         stopped, self._stopped = self._stopped, set()
+        await self.preview.end()
         await self._outcomes.call_off(await self.mailbox(), self.open.rows, stopped)
         self.open = OpenPushes()
 
@@ -174,6 +204,7 @@ class Exchange:
         """Give up what so many workers and hosts have died on that nobody shall try it again; whether there was any."""
         if hopeless := self.open.rows_tried(MAX_LIVES, adoptions):
             text = notices.of_lost_worker(self._agent_group.name, MAX_LIVES, "the host ended, too.")
+            await self.preview.end()
             await self._outcomes.give_up(await self.mailbox(), hopeless, text)
         return bool(hopeless)
 
@@ -190,5 +221,6 @@ class Exchange:
             poisoned = self.open.rows + await mailbox.waiting()
         if poisoned:
             text = notices.of_lost_worker(self._agent_group.name, MAX_ATTEMPTS, str(error))
+            await self.preview.end()
             await self._outcomes.give_up(mailbox, poisoned, text)
             self.failures = 0

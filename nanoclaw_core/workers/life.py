@@ -103,8 +103,10 @@ class Life:
         if self.ended:
             raise ContainerFailed(self.name, self.ended)
 
-    async def begin(self, mailbox: Mailbox, *, resume: bool) -> None:
+    async def begin(self, mailbox: Mailbox, *, resume: bool, stream: bool = False) -> None:
         """Claim the session, open the door, start the container; with `resume` it goes on with a turn that was cut.
+
+        With `stream`, its engine tells what it writes while it writes.
 
         Its engine is told what was called in that turn: it forgets a call whose result it did not live to write down.
         """
@@ -128,6 +130,7 @@ class Life:
             "instructions": await desk.dialogue.instructions(self.identity.agent_group),
             "model": self.identity.agent_group.model or desk.terms.model,
             "resume_interrupted": resume,
+            "stream": stream,
         }
         if resume and (earlier := await mailbox.earlier_calls()):
             options["resume_prompt"] = await desk.dialogue.reminder(self.identity.agent_group, earlier)

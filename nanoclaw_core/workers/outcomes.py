@@ -24,10 +24,13 @@ class Outcomes:
     desk: Desk
     session: Session
 
-    async def queue(self, mailbox: Mailbox, key: str, row: NewOutbound) -> None:
-        """Have `row` delivered, once for each `key`. The session is marked first, so that the next host looks for it, too."""
+    async def queue(self, mailbox: Mailbox, key: str, row: NewOutbound, *, in_place: bool = False) -> None:
+        """Have `row` delivered, once for each `key`, `in_place` of a preview where there is one.
+
+        The session is marked first, so that the next host looks for it, too.
+        """
         await self.desk.database.write(partial(sessions.mark_attention, session_id=self.session.id))
-        await mailbox.add_outbound(key, row)
+        await mailbox.add_outbound(key, row, in_place=in_place)
         self.desk.deliver(self.session.id)
 
     async def give_up(self, mailbox: Mailbox, rows: Sequence[Row], text: str) -> None:

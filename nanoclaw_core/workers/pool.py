@@ -18,7 +18,7 @@ from nanoclaw_core.sandbox.orphans import discard, sweep
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL, WORKER_LABEL
 from nanoclaw_core.store import agents, chats, sessions, workers
 from nanoclaw_core.store.workers import WorkerRecord
-from nanoclaw_core.supervise import Callers, Pauses, survive
+from nanoclaw_core.supervise import Callers, Pauses, first_of, survive
 from nanoclaw_core.workers import notices
 from nanoclaw_core.workers.actions import RecordedCalls
 from nanoclaw_core.workers.desk import Desk, Outage
@@ -111,6 +111,10 @@ class Pool:
         if shift := self._crew.get(worker_id):
             await shift.progressed(progress)
 
+    async def previewed(self, worker_id: str, text: str) -> None:
+        if shift := self._crew.get(worker_id):
+            shift.previewed(text)
+
     async def failed(self, worker_id: str, detail: str) -> None:
         if shift := self._crew.get(worker_id):
             shift.lost(detail)
@@ -152,18 +156,22 @@ class Pool:
         tasks.start_soon(self._work, shift, name=f"shift {shift.agent_group.name}")
 
     async def _work(self, shift: Shift) -> None:
-        """One shift; whatever breaks it, it is tried again, and its chat is told once."""
-        pauses = Pauses(first=1.0, most=300.0)
+        """One shift, and beside it what is shown of its answers."""
         try:
-            while failure := await survive("shift", shift.run()):
-                shift.doing = f"waiting: {failure}"
-                if pauses.count == 0:
-                    await survive("notice", self._excuse(shift, failure))
-                await self._desk.clock.sleep(pauses.next())
+            await first_of(shift.exchange.preview.run, partial(self._persist, shift))
         finally:
             del self._shifts[shift.session.id]
         if shift.was_rung:
             self.wake(shift.session.id)  # a row came between the shift's last look and its end
+
+    async def _persist(self, shift: Shift) -> None:
+        """Whatever breaks a shift, it is tried again, and its chat is told once."""
+        pauses = Pauses(first=1.0, most=300.0)
+        while failure := await survive("shift", shift.run()):
+            shift.doing = f"waiting: {failure}"
+            if pauses.count == 0:
+                await survive("notice", self._excuse(shift, failure))
+            await self._desk.clock.sleep(pauses.next())
 
     async def _excuse(self, shift: Shift, reason: str) -> None:
         """Tell the chat why its message waits, past the mailbox, which may be the very thing that is broken."""

@@ -123,6 +123,12 @@ class Shift:
                 self._desk.note_tool(self.session, self.life.worker_id, progress.note)
             await self._desk.typing(self.exchange.reply_to, progress)
 
+    def previewed(self, text: str) -> None:
+        """The engine has written `text` of its answer so far."""
+        if self.life:
+            self.life.alive(self._desk.clock.monotonic())
+        self.exchange.previewed(text)
+
     async def turn_ended(self, end: TurnEnd) -> None:
         """Store the end of a turn."""
         if self.life:
@@ -217,7 +223,8 @@ class Shift:
     async def _start(self, life: Life) -> None:
         self.doing = "starting"
         async with self._slots.start():
-            await life.begin(await self.exchange.mailbox(), resume=bool(self.exchange.open))
+            resume, stream = bool(self.exchange.open), await self.exchange.streams()
+            await life.begin(await self.exchange.mailbox(), resume=resume, stream=stream)
             await self._linked(life)
 
     async def _go_on(self, life: Life) -> None:

@@ -24,6 +24,7 @@ from nanoclaw_core.ports import Action, Runtime
 from nanoclaw_core.sandbox.spec import INSTALLATION_LABEL
 from nanoclaw_core.settings import load
 from nanoclaw_core.store import sessions
+from nanoclaw_core.testing import FakeChannel
 
 _PLUGIN = "nanoclaw_container_plugin"
 
@@ -71,11 +72,16 @@ class Person:
 
 @asynccontextmanager
 async def living_host(
-    variables: Mapping[str, str] | None = None, *, runtime: Runtime | None = None, actions: Sequence[Action[Any]] = ()
+    variables: Mapping[str, str] | None = None,
+    *,
+    runtime: Runtime | None = None,
+    actions: Sequence[Action[Any]] = (),
+    channels: Sequence[FakeChannel] = (),
 ) -> AsyncIterator[Person]:
-    """A host on an empty home; `variables` are settings, `actions` those of a plugin."""
+    """A host on an empty home; `variables` are settings, `actions` and `channels` those of a plugin."""
     plugin: Any = ModuleType(_PLUGIN)
     plugin.nanoclaw_actions = hookimpl(lambda: actions)
+    plugin.nanoclaw_channels = hookimpl(lambda: [channel.factory() for channel in channels])
     sys.modules[_PLUGIN] = plugin
     with tempfile.TemporaryDirectory(prefix="nc", ignore_cleanup_errors=True) as folder:
         settings = load({"NANOCLAW_HOME": folder, **(variables or {})}, Path(folder))

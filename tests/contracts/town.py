@@ -244,5 +244,8 @@ class TownChannel:
     async def draft(self, to: Address, text: str, key: str, message_id: str | None = None) -> str | None:
         if message_id is None:
             return self.town.post(OutboundMessage(to=to, text=text, key=key))
+        if not text:
+            del self.town.shown[message_id]
+            return None
         await self.edit(to, message_id, text)
         return message_id

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoclaw_core.delivery.split import length, split
+from nanoclaw_core.delivery.split import beginning, length, split
 from nanoclaw_core.models import LengthUnit
 
 PIECES = ["a", "bb ", "🤖", " ", "\n", "\n\n", "e\u0301", "👨\u200d👩", "word word word "]
@@ -64,3 +64,13 @@ def test_fences_keep_to_the_limit_and_lose_nothing(pieces: list[str], unit: Leng
 @pytest.mark.parametrize("text", ["word " * 100_000, "w" * 500_000, "```\n" + "code line\n" * 50_000])
 def test_a_very_long_text_is_split_too(text: str) -> None:
     assert sum(map(len, split(text, 4000, LengthUnit.UTF16))) >= len(text) * 0.9
+
+
+@given(st.lists(st.sampled_from(PIECES + FENCES), max_size=100), st.sampled_from(LengthUnit))
+@settings(max_examples=200)
+def test_the_beginning_of_a_text_fits_and_leaves_no_fence_open(pieces: list[str], unit: LengthUnit) -> None:
+    text = "".join(pieces)
+    first = beginning(text, 76, unit)
+    assert length(first, unit) <= 76
+    assert beginning(first, 200, unit) == first
+    assert re.sub(r"[\s`~]|py", "", text).startswith(re.sub(r"[\s`~]|py", "", first))

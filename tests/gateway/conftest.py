@@ -58,6 +58,9 @@ class Heard:
     async def progressed(self, worker_id: str, progress: Progress) -> None:
         self._note("progressed", worker_id, progress.note)
 
+    async def previewed(self, worker_id: str, text: str) -> None:
+        self._note("previewed", worker_id, text)
+
     async def failed(self, worker_id: str, detail: str) -> None:
         self._note("failed", worker_id, detail)
 

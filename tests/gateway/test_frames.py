@@ -19,6 +19,7 @@ GOLDEN = [
 READABLE = [golden for golden in GOLDEN if golden["from"] == "runner" and "frame" in golden]
 REFUSED = [golden for golden in GOLDEN if "refused" in golden]
 WRITTEN = {golden["name"]: golden["frame"] for golden in GOLDEN if golden["from"] == "host"}
+SEEN = WRITTEN["push whose answer can be seen while it is written"]
 
 
 def name_of(golden: dict[str, Any]) -> str:
@@ -55,6 +56,10 @@ def test_a_golden_refusal_is_refused_with_a_reason_that_fits_a_close_frame(golde
     [
         ("welcome", frames.welcome(1)),
         ("push", frames.push(Push(uuid=WRITTEN["push"]["uuid"], text=WRITTEN["push"]["text"]))),
+        (
+            "push whose answer can be seen while it is written",
+            frames.push(Push(uuid=SEEN["uuid"], text=SEEN["text"], stream=True)),
+        ),
         ("ack", frames.ack("w5f3a-1")),
         ("interrupt", frames.interrupt()),
         ("shutdown", frames.shutdown()),

@@ -39,7 +39,7 @@ async def test_a_turn_goes_down_and_its_end_comes_up(rig: Any) -> None:
         assert await link.receive_json() == {"type": "welcome", "protocol": 1}
         await rig.heard.wait_for("connected")
         await rig.heard.links[0].push(Push(uuid="u1", text="six times seven?"))
-        assert await link.receive_json() == {"type": "push", "uuid": "u1", "text": "six times seven?"}
+        assert await link.receive_json() == {"type": "push", "uuid": "u1", "text": "six times seven?", "stream": False}
         await link.send_json(END)
         assert (await rig.heard.wait_for("turn_ended")).text == "42"
         assert await link.receive_json() == {"type": "ack", "id": "w1-1"}
@@ -195,3 +195,28 @@ async def test_a_wrong_secret_does_not_disturb_the_link(rig: Any) -> None:
                 pass
         await link.send_str(json.dumps(END))
         assert (await link.receive_json())["type"] == "ack"
+
+
+async def test_what_the_engine_writes_is_told_with_what_cannot_be_stored_repaired(rig: Any) -> None:
+    async with rig.link() as link:
+        await link.send_json({"type": "preview", "text": "It is\u0000 \ud83d"})
+        assert await rig.heard.wait_for("previewed") == "It is\ufffd \ufffd"
+
+
+async def test_of_a_flood_of_previews_only_the_first_one_is_heard(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "PREVIEW_PAUSE", 3600.0)
+    async with rig.link() as link:
+        for number in range(1000):
+            await link.send_json({"type": "preview", "text": f"number {number}"})
+        await link.send_json(END)
+        await rig.heard.wait_for("turn_ended")
+    assert [what for name, _, what in rig.heard.log if name == "previewed"] == ["number 0"]
+
+
+async def test_a_preview_beyond_its_limit_breaks_the_protocol(rig: Any) -> None:
+    async with rig.link() as link:
+        await link.send_json({"type": "preview", "text": "x" * 16_000})
+        await rig.heard.wait_for("previewed")
+        await link.send_json({"type": "preview", "text": "x" * 16_001})
+        assert await closed_with(link) == 4400
+    assert "broke the protocol" in await rig.heard.wait_for("failed")

@@ -64,6 +64,7 @@ class Store:
                 self.pushes.pop(uuid, None)
 
     async def progressed(self, worker_id: str, progress: Progress) -> None: ...
+    async def previewed(self, worker_id: str, text: str) -> None: ...
 
     async def failed(self, worker_id: str, detail: str) -> None:
         self.failures.append(detail)

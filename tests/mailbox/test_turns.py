@@ -106,6 +106,28 @@ async def test_an_answer_takes_the_place_of_the_preview_that_was_shown_last_in_i
     assert shown == {"first": "91", "second": None, "third": None}
 
 
+async def test_a_preview_without_any_answer_is_handed_to_the_sign_of_the_end(mailbox: Mailbox) -> None:
+    await mailbox.add_rows([row(1)])
+    await push(mailbox, "u1", 1)
+    await mailbox.note_preview(HERE, "90")
+    await mailbox.end_turn(end("u1"), [], "answered")
+    (settled,) = await mailbox.due()
+    assert (settled.kind, settled.replaces) == (OutboundKind.SETTLED, "90")
+    assert await mailbox.preview(HERE) is None
+
+
+async def test_words_in_mid_turn_take_the_place_of_a_preview_once_and_only_if_asked_to(mailbox: Mailbox) -> None:
+    await mailbox.add_outbound("a", answer("before"), in_place=True)
+    await mailbox.note_preview(HERE, "90")
+    await mailbox.add_outbound("b", answer("beside"))
+    await mailbox.add_outbound("a", answer("before"), in_place=True)  # a repetition
+    assert await mailbox.preview(HERE) == "90"
+    await mailbox.add_outbound("c", answer("instead"), in_place=True)
+    await mailbox.add_outbound("d", answer("after"), in_place=True)
+    shown = {row.text: row.replaces for row in await mailbox.due()}
+    assert shown == {"before": None, "beside": None, "instead": "90", "after": None}
+
+
 async def test_rows_wait_in_order_and_a_repeated_id_is_one_row(mailbox: Mailbox) -> None:
     assert await mailbox.add_rows([row(3), row(1)]) == 2
     assert await mailbox.add_rows([row(1), row(2), row(3)]) == 1

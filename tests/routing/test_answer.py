@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoclaw_core.routing.answer import Part, parse_answer, strip_internal
@@ -66,6 +67,64 @@ def test_no_tag_soup_raises_or_invents_text(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("It is", "It is"),
+        ("2 < 3, a <b> and <interior", "2 < 3, a <b> and <interior"),
+        ("so <", "so"),
+        ("so < / int", "so"),
+        ("so <INTERNAL reason='x", "so"),
+        ("so <internal>a secret", "so"),
+        ("so <internal>a secret</inter", "so"),
+        ("so <internal>a secret</internal> it is", "so  it is"),
+        ('so <message to="wo', "so"),
+        ('so <message to="work">not for all', "so"),
+        ("so <mess<internal>a secret</internal>", "so"),
+        ("as `<internal>a secret`", "as"),
+        ("as `<internal>no secret` is", "as `<internal>no secret` is"),
+        ("as `` `<internal>no secret` ", "as `` `<internal>no secret`"),
+        ("```<internal>a secret", ""),
+        ("see\n```xml\n<internal>no secret", "see\n```xml\n<internal>no secret"),
+        ("see\n~~~<internal>a secret", "see"),
+    ],
+)
+def test_while_it_is_written_an_answer_shows_only_what_is_certain(written: str, shown: str) -> None:
+    assert "".join(part.text for part in parse_answer(written, is_whole=False) if part.to is None) == shown
+
+
+_SOUP = [
+    "WORD",
+    " ",
+    "`",
+    "``",
+    "```",
+    "~~~",
+    "\n",
+    "\n\n",
+    "<",
+    ">",
+    "<internal>",
+    "</internal>",
+    '<message to="x">',
+    "</message>",
+]
+
+
+@given(st.lists(st.sampled_from(_SOUP), max_size=30))
+@settings(max_examples=300)
+def test_nothing_is_shown_that_the_whole_answer_does_not_say_there(pieces: list[str]) -> None:
+    text = "".join(f"w{number}." if piece == "WORD" else piece for number, piece in enumerate(pieces))
+    said = words_for_the_chat(parse_answer(text))
+    for end in range(len(text)):
+        assert words_for_the_chat(parse_answer(text[:end], is_whole=False)) <= said
+
+
+def words_for_the_chat(parts: list[Part]) -> set[str]:
+    return {word for part in parts if part.to is None for word in re.findall(r"w\d+\.", part.text)}
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize(
     "hostile",
     [
         "`" * 300_000,
@@ -81,8 +140,8 @@ def test_no_tag_soup_raises_or_invents_text(pieces: list[str]) -> None:
         "\n \t" * 100_000,
     ],
 )
-def test_no_text_keeps_the_parser_busy(hostile: str) -> None:
+def test_no_text_keeps_the_parser_busy(hostile: str, is_whole: bool) -> None:
     """Linear work takes a fraction of a second here, quadratic work minutes: the limit tells them apart on any machine."""
     before = time.process_time()
-    parse_answer(hostile)
+    parse_answer(hostile, is_whole=is_whole)
     assert time.process_time() - before < 15

@@ -140,8 +140,8 @@ async def test_words_that_a_dead_worker_sent_arrive_once_and_count_as_the_answer
 ) -> None:
     queue = Mailbox.add_outbound
 
-    async def queue_and_kill(self: Mailbox, key: str, row: Any) -> bool:
-        if done := await queue(self, key, row):
+    async def queue_and_kill(self: Mailbox, key: str, row: Any, **options: Any) -> bool:
+        if done := await queue(self, key, row, **options):
             spine.runtime.kill_all()
         return done
 

@@ -57,7 +57,7 @@ async def test_a_mailbox_that_breaks_while_a_message_waits_is_told_once_and_mend
     """The disk is full: nothing can be pushed. Once there is room, the message is answered without being sent again."""
     with monkeypatch.context() as full_disk:
 
-        async def fail(self: Mailbox, *arguments: object) -> None:
+        async def fail(self: Mailbox, *arguments: object, **options: object) -> None:
             raise MailboxUnusable(Path("outbound.db"), "database or disk is full")
 
         full_disk.setattr(Mailbox, "record_push", fail)

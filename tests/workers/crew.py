@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from nanoclaw_core.errors import ContainerFailed, NanoClawError, RuntimeUnavailable
-from nanoclaw_core.mailbox import NewRow
+from nanoclaw_core.mailbox import Mailbox, NewRow
 from nanoclaw_core.models import (
     Address,
     ContainerSpec,
@@ -173,6 +173,9 @@ class Crew:
     typed: list[str]
     told: list[Event]
     noted: list[tuple[str, str, str]]
+    previews: list[tuple[Address, str, str]]
+    drawing: anyio.Event | None = None  # set: showing a preview takes until then
+    cannot_draw: Exception | None = None  # raised when a preview is to be shown
     rows: int = 0
     full_disk: NanoClawError | None = None  # raised when a turn is to begin
     free_memory: int = 2**40  # bytes that the machine has left
@@ -231,6 +234,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
     typed: list[str] = []
     told: list[Event] = []
     noted: list[tuple[str, str, str]] = []
+    previews: list[tuple[Address, str, str]] = []
     runtime, doors = PaperRuntime(), PaperDoors(house.home)
 
     async def image() -> str:
@@ -241,6 +245,14 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
 
     async def typing(to: Address, progress: Progress) -> None:
         typed.append(progress.note)
+
+    async def preview(mailbox: Mailbox, to: Address, text: str, key: str, shown: str) -> str:
+        previews.append((to, text, key))
+        if crew.drawing:
+            await crew.drawing.wait()
+        if crew.cannot_draw:
+            raise crew.cannot_draw
+        return text
 
     async def require_room() -> None:
         if crew.full_disk:
@@ -260,6 +272,8 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         deliver=delivered.append,
         say=say,
         typing=typing,
+        streams=lambda to: to.channel == "fake",
+        preview=preview,
         tell=told.append,
         note_tool=lambda session, worker, note: noted.append((session.id, worker, note)),
         hide=lambda _: None,
@@ -275,6 +289,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         typed=typed,
         told=told,
         noted=noted,
+        previews=previews,
     )
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:

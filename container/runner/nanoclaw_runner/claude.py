@@ -25,7 +25,7 @@ from nanoclaw_runner.sdk import import_sdk
 from nanoclaw_runner.transcript import Turn, find_transcript, read_turns
 
 if TYPE_CHECKING:
-    from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage, SystemMessage
+    from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage, StreamEvent, SystemMessage
 
 MAX_OUTSTANDING: Final = 64  # a result names no more uuids than that
 KEPT_ERRORS: Final = 20  # lines
@@ -220,9 +220,11 @@ class ClaudeEngine:
     # --- results ----------------------------------------------------------------------------------------------------------
 
     async def _hear(self, message: Message, client: ClaudeSDKClient, reports: Reports) -> None:
-        from claude_agent_sdk import AssistantMessage, ResultMessage, SystemMessage
+        from claude_agent_sdk import AssistantMessage, ResultMessage, StreamEvent, SystemMessage
 
-        if isinstance(message, ResultMessage):
+        if isinstance(message, StreamEvent):
+            await _follow(message, reports)
+        elif isinstance(message, ResultMessage):
             self._turning = False
             await self._end(message, reports)
             await self._pour(client)
@@ -340,6 +342,17 @@ def _usage(result: ResultMessage) -> dict[str, int]:
         "cache_write_tokens": counted.get("cache_creation_input_tokens") or 0,
         "model_calls": result.num_turns,
     }
+
+
+async def _follow(message: StreamEvent, reports: Reports) -> None:
+    """Report what the agent writes. The last block of text is the answer; what its own agents write is none of it."""
+    if message.parent_tool_use_id is not None:
+        return
+    match message.event:
+        case {"type": "content_block_start", "content_block": {"type": "text", "text": str(text)}}:
+            await reports.wrote(text, anew=True)
+        case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(text)}}:
+            await reports.wrote(text)
 
 
 def _notes(message: AssistantMessage) -> list[str]:

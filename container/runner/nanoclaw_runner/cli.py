@@ -39,6 +39,7 @@ class ClaudeOptions:
     model: str | None = None
     resume_interrupted: bool = True
     resume_prompt: str = ""
+    stream: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -78,6 +79,8 @@ def arguments(options: ClaudeOptions, place: Place, *, resume: bool) -> list[str
     words.append(f"--resume={options.conversation}" if resume else f"--session-id={options.conversation}")
     if options.instructions:
         words += ["--append-system-prompt-file", str(_write_instructions(place.state, options.instructions))]
+    if options.stream:
+        words.append("--include-partial-messages")
     if options.model:
         words += ["--model", options.model]
     return words

@@ -45,6 +45,9 @@ class Reports(Protocol):
     async def progressed(self, note: str) -> None:
         """What the engine does now; may be lost."""
 
+    async def wrote(self, piece: str, *, anew: bool = False) -> None:
+        """The engine goes on with a text that may become the answer, or begins one `anew`; may be lost."""
+
     async def stirred(self) -> None:
         """The engine has begun something that no push waits for."""
 

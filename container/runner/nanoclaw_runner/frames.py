@@ -14,6 +14,7 @@ MAX_FRAME: Final = 16 * 2**20  # bytes
 MAX_TEXT: Final = 1_000_000  # characters of an answer
 MAX_NOTE: Final = 200  # characters of a progress note
 MAX_DETAIL: Final = 500  # characters of a failure
+MAX_PREVIEW: Final = 16_000  # characters of an answer that is being written
 
 
 class FrameRefused(ValueError):
@@ -85,6 +86,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The beginning of the answer that is being written, from its first character on."""
+
+    type: ClassVar[str] = "preview"
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """The runner lives; `background` is as in `TurnEnd`."""
 
@@ -102,11 +111,12 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Something for the engine."""
+    """Something for the engine; `stream` is whether people can see its answer while it is being written."""
 
     type: ClassVar[str] = "push"
     uuid: str
     text: str = field(repr=False)
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +142,11 @@ class Shutdown:
 
 
 Spooled: TypeAlias = TurnEnd | Failed
-RunnerFrame: TypeAlias = Hello | TurnEnd | Failed | Progress | Heartbeat
+RunnerFrame: TypeAlias = Hello | TurnEnd | Failed | Progress | Preview | Heartbeat
 HostFrame: TypeAlias = Welcome | Push | Ack | Interrupt | Shutdown
 
 _FROM_RUNNER: Final[Mapping[str, type[RunnerFrame]]] = {
-    kind.type: kind for kind in (Hello, TurnEnd, Failed, Progress, Heartbeat)
+    kind.type: kind for kind in (Hello, TurnEnd, Failed, Progress, Preview, Heartbeat)
 }
 _FROM_HOST: Final[Mapping[str, type[HostFrame]]] = {kind.type: kind for kind in (Welcome, Push, Ack, Interrupt, Shutdown)}
 

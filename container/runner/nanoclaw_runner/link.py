@@ -31,6 +31,7 @@ from nanoclaw_runner.frames import (
     Hello,
     HostFrame,
     Interrupt,
+    Preview,
     Progress,
     Push,
     Shutdown,
@@ -62,7 +63,7 @@ class Orders(Protocol):
     async def connected(self) -> None:
         """The host listens."""
 
-    async def push(self, uuid: str, text: str) -> None:
+    async def push(self, uuid: str, text: str, *, stream: bool) -> None:
         """Something for the engine; a uuid may come more than once."""
 
     async def interrupt(self) -> None:
@@ -107,7 +108,7 @@ class Link:
         await self._spool.put(frame)
         await self._send_spooled()
 
-    async def mention(self, frame: Progress | Heartbeat) -> None:
+    async def mention(self, frame: Progress | Preview | Heartbeat) -> None:
         """Send `frame` if somebody listens."""
         if self._wire is not None:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the reading side notices too
@@ -145,8 +146,8 @@ class Link:
                 self._wire = wire
                 await self._send_spooled()
                 await orders.connected()
-            case Push(uuid=uuid, text=text):
-                await orders.push(uuid, text)
+            case Push(uuid=uuid, text=text, stream=stream):
+                await orders.push(uuid, text, stream=stream)
             case Ack(id=frame_id):
                 await self._spool.remove(frame_id)
             case Interrupt():

@@ -15,12 +15,14 @@ from nanoclaw_runner.engines import Engine, EngineFailed, Place, find_engine
 from nanoclaw_runner.frames import (
     MAX_DETAIL,
     MAX_NOTE,
+    MAX_PREVIEW,
     MAX_TEXT,
     PROTOCOLS,
     Failed,
     Failure,
     Heartbeat,
     Hello,
+    Preview,
     Progress,
     TurnEnd,
     Usage,
@@ -35,6 +37,7 @@ from nanoclaw_runner.spool import Spool
 
 HEARTBEAT: Final = 15.0  # seconds
 NOTE_PAUSE: Final = 0.5  # seconds between two notes of progress
+PREVIEW_PAUSE: Final = 0.25  # seconds between two previews of an answer
 LAST_WORDS: Final = 5.0  # seconds for the host to acknowledge why this worker ends
 CUT: Final = "\n\n[This answer was too long and was cut here.]"
 
@@ -53,15 +56,21 @@ class Desk:
         self._open: set[str] = set()
         self._note = ""
         self._noted = anyio.Event()
+        self._streams = False
+        self._draft = ""
+        self._is_new = False
+        self._drafted = anyio.Event()
         self._busy = anyio.Event()
         self._numbers = count(1)
 
     async def connected(self) -> None:
-        """Tell a host, which may know nothing of this worker, whether something goes on."""
+        """Tell a host, which may know nothing of this worker, what goes on."""
         await self._link.mention(Heartbeat(background=self._background))
+        self._want_preview()
 
-    async def push(self, uuid: str, text: str) -> None:
+    async def push(self, uuid: str, text: str, *, stream: bool) -> None:
         """Hand a push to the engine, unless it came before or a frame that waits in the spool answers it."""
+        self._streams = stream  # all that is open is of one chat
         if uuid not in self._known and not self._spool.covers(uuid):
             self._known.add(uuid)
             self._open.add(uuid)
@@ -112,6 +121,32 @@ class Desk:
                 await self._link.mention(Progress(note=note))
                 await anyio.sleep(NOTE_PAUSE)
 
+    async def wrote(self, piece: str, *, anew: bool = False) -> None:
+        """See `Reports`."""
+        self._is_new = self._is_new or anew
+        if not piece:
+            return  # what was written before stands until then
+        before, self._is_new = "" if self._is_new else self._draft, False
+        self._draft = (before + piece)[:MAX_PREVIEW]
+        if self._draft != before:
+            self._want_preview()
+
+    async def show(self) -> None:
+        """Send the text as far as it is written, at most four times in a second: it may come letter by letter.
+
+        The pause comes first: an answer that is written within it needs no preview.
+        """
+        while True:
+            await self._drafted.wait()
+            await anyio.sleep(PREVIEW_PAUSE)
+            self._drafted = anyio.Event()
+            if self._draft:
+                await self._link.mention(Preview(text=self._draft))
+
+    def _want_preview(self) -> None:
+        if self._streams and self._open and self._draft:
+            self._drafted.set()
+
     async def died(self, detail: str) -> None:
         """Tell the host that the engine is dead."""
         await self._link.deliver(Failed(id=self._next_id(), detail=one_line(detail, MAX_DETAIL)))
@@ -135,8 +170,9 @@ class Desk:
             self._busy.set()
         elif not self._open:
             self._busy = anyio.Event()
+        self._draft = ""  # it would come after the answer
         if not self._open:
-            self._note = ""  # it would come after the answer
+            self._note = ""
         end = TurnEnd(
             id=self._next_id(),
             covered=joined(covered),
@@ -194,6 +230,7 @@ class _Life:
         async with anyio.create_task_group() as group:
             group.start_soon(desk.beat, name="heartbeat")
             group.start_soon(desk.tell, name="progress")
+            group.start_soon(desk.show, name="preview")
             group.start_soon(self._keep_link, link, desk, group.cancel_scope, name="link")
             await self._run_engine(engine, desk)
             group.cancel_scope.cancel()

@@ -16,7 +16,7 @@ from miniature import FakeHost, Home
 from nanoclaw_runner.archive import archives
 from nanoclaw_runner.cli import ClaudeOptions, arguments, environment, find_claude
 from nanoclaw_runner.engines import Place
-from nanoclaw_runner.frames import Failed, Progress, TurnEnd
+from nanoclaw_runner.frames import Failed, Preview, Progress, TurnEnd
 from nanoclaw_runner.transcript import find_transcript
 
 U1, U2, U3, U4 = (f"00000000-0000-4000-8000-00000000000{number}" for number in (1, 2, 3, 4))
@@ -40,6 +40,16 @@ async def test_a_message_is_answered_and_the_conversation_goes_on(home: Home, ho
     async with home.worker(worker="w2"):
         assert (await host.until(TurnEnd, 2)).text == "echo: again"
     assert "echo: hello" in json.dumps(host.prompts[-1]["messages"])  # it was resumed
+
+
+async def test_an_answer_can_be_seen_while_it_is_written(home: Home, host: FakeHost) -> None:
+    """A model that hesitates in the middle: the first half is there before the second one is written."""
+    host.second_half = anyio.Event()
+    await host.push(U1, "one two three four", stream=True)
+    async with home.worker(options={"conversation": home.conversation, "stream": True}):
+        assert (await host.until(Preview)).text == "echo: one tw"
+        host.second_half.set()
+        assert (await host.until(TurnEnd)).text == "echo: one two three four"
 
 
 async def test_tools_run_and_are_told(home: Home, host: FakeHost) -> None:

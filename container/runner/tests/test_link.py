@@ -22,8 +22,8 @@ class Recorder:
 
     async def connected(self) -> None: ...
 
-    async def push(self, uuid: str, text: str) -> None:
-        self._note(f"{uuid}: {text}")
+    async def push(self, uuid: str, text: str, *, stream: bool) -> None:
+        self._note(f"{uuid}: {text}" + " (stream)" * stream)
 
     async def interrupt(self) -> None:
         self._note("interrupt")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 from miniature import FakeHost, Home
-from nanoclaw_runner.frames import Failed, Progress, TurnEnd
+from nanoclaw_runner.frames import Failed, Preview, Progress, TurnEnd
 
 SLOW = "!bash sleep 0.3; echo slow"
 
@@ -21,6 +21,17 @@ async def test_it_answers_and_remembers(home: Home, host: FakeHost) -> None:
         await host.until(TurnEnd, 2)
     assert [message["role"] for message in host.prompts[-1]["messages"]] == ["user", "assistant", "user"]
     assert host.prompts[-1]["system"] == "You are Andy."
+
+
+async def test_its_answer_can_be_seen_while_it_is_written(home: Home, host: FakeHost) -> None:
+    host.second_half = anyio.Event()
+    await host.push("u1", "one two three four", stream=True)
+    async with home.worker(engine="plain", options={"conversation": home.conversation, "stream": True}):
+        assert (await host.until(Preview)).text == "echo: one tw"
+        host.second_half.set()
+        assert (await host.until(TurnEnd)).text == "echo: one two three four"
+        await host.push("u2", "!bash echo hello", stream=True)
+        assert (await host.until(TurnEnd, 2)).text == 'result: "hello"'
 
 
 async def test_it_runs_commands_in_the_workspace_and_calls_the_host(home: Home, host: FakeHost) -> None:

@@ -10,7 +10,7 @@ import pytest
 from miniature import FakeHost, Home
 from nanoclaw_runner import worker
 from nanoclaw_runner.engines import EngineFailed, Place
-from nanoclaw_runner.frames import MAX_TEXT, Failed, Heartbeat, Progress, TurnEnd, Usage, encode
+from nanoclaw_runner.frames import MAX_PREVIEW, MAX_TEXT, Failed, Heartbeat, Preview, Progress, TurnEnd, Usage, encode
 from nanoclaw_runner.launch import parse_launch
 
 NO_USAGE: dict[str, int] = {}
@@ -62,6 +62,21 @@ class Puppet:
                 await reports.stirred()
             case "late":
                 await reports.progressed("working")
+                await reports.answered([uuid], text, conversation="c", usage=NO_USAGE)
+            case "write":
+                await reports.wrote("Let me see.", anew=True)
+                await self._received.receive()
+                await reports.wrote("It is ", anew=True)
+                for letter in "forty" + "-" * MAX_PREVIEW:
+                    await reports.wrote(letter)
+                await self._received.receive()
+                await reports.wrote("!")
+                await reports.answered(self.pushed, text, conversation="c", usage=NO_USAGE)
+            case "hesitate":
+                await reports.wrote("Let me see.", anew=True)
+                await reports.wrote("", anew=True)
+            case "hasty":
+                await reports.wrote("It is", anew=True)
                 await reports.answered([uuid], text, conversation="c", usage=NO_USAGE)
             case "interrupted":
                 await reports.turn_failed(self.pushed, "interrupted", "it\nwas", conversation="c", usage=NO_USAGE)
@@ -288,3 +303,57 @@ async def test_term_ends_a_worker_in_order(home: Home, host: FakeHost) -> None:
         await host.push("u1", "a")
         await host.until(TurnEnd)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_an_answer_is_shown_while_it_is_written_in_few_frames_of_bounded_length(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "write", stream=True)
+        first = await host.until(Preview)
+        await host.push("u2", "go on", stream=True)
+        second = await host.until(Preview, 2)
+        await host.push("u3", "end it", stream=True)
+        await host.until(TurnEnd)
+        await host.say('{"type": "shutdown"}')
+    assert (first.text, second.text[:12], len(second.text)) == ("Let me see.", "It is forty-", MAX_PREVIEW)
+    assert len(host.of(Preview)) == 2  # what is beyond the limit changes nothing
+
+
+async def test_nobody_is_shown_what_no_chat_can_show(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "write")
+        for uuid in ("u2", "u3"):
+            await host.push(uuid, "go on")
+        await host.until(TurnEnd)
+        await host.say('{"type": "shutdown"}')
+    assert host.of(Preview) == []
+
+
+async def test_a_preview_never_comes_after_its_answer(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "hasty", stream=True)
+        await host.until(TurnEnd)
+        await host.push("u2", "b", stream=True)
+        await host.until(TurnEnd, 2)
+        await host.say('{"type": "shutdown"}')
+    assert host.of(Preview) == []
+
+
+async def test_what_was_written_stands_until_something_new_is(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "hesitate", stream=True)
+        assert (await host.until(Preview)).text == "Let me see."
+        await host.say('{"type": "shutdown"}')
+
+
+async def test_a_host_that_comes_anew_is_shown_what_is_written(home: Home, host: FakeHost) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, home)
+        await host.push("u1", "write", stream=True)
+        await host.until(Preview)
+        await host.hang_up()
+        assert (await host.until(Preview, 2)).text == "Let me see."
+        await host.say('{"type": "shutdown"}')

@@ -481,6 +481,23 @@ class ChannelContract:
             await eventually(lambda: platform.messages and platform.messages[-1].text == message.text)
         assert [each.text for each in platform.messages] == [message.text]
 
+    @capability("previews")
+    async def test_a_preview_of_which_nothing_comes_is_taken_away(
+        self, channel: Channel, platform: Platform, inbox: Inbox
+    ) -> None:
+        """And an answer that was to replace it arrives all the same."""
+        if not isinstance(channel, StreamingChannel):
+            not_claimed("draft")
+        assert isinstance(channel, StreamingChannel)
+        async with connected(channel, inbox):
+            message = self._message(platform, "It is 42.")
+            if (shown := await channel.draft(message.to, "A preview", "turn-1")) is None:
+                not_claimed("previews that stay")
+            await channel.draft(message.to, "", "turn-1", shown)
+            await eventually(lambda: all("preview" not in each.text for each in platform.messages))
+            await self._send(channel, replace(message, replaces=shown))
+            await eventually(lambda: platform.messages and platform.messages[-1].text == message.text)
+
     # --- the end ----------------------------------------------------------------------------------------------------------
 
     @capability("clean end")
