@@ -28,7 +28,7 @@ def new_plugin(kind: str, name: str, folder: Path) -> None:
     from nanoclaw_core.scaffold.package import has_author, main_module, make
 
     target = make(kind, name, folder.expanduser(), _built_in(kind))
-    _warn_of_namesakes(name)
+    _warn_of_namesakes(name, target.name)
     click.echo(f"{target}: the {kind.replace('-', ' ')} {name}, which works as it is. Next:\n")
     for command in _next(target, name):
         click.echo(f"  {shlex.join(command)}")
@@ -66,11 +66,12 @@ def _built_in(kind: str) -> set[str]:
     return {name.replace("_", "-") for offered, _, name in offers if offered == kind}
 
 
-def _warn_of_namesakes(name: str) -> None:
+def _warn_of_namesakes(name: str, distribution: str) -> None:
+    from packaging.utils import canonicalize_name
+
     from nanoclaw_core.installed import discover
 
-    for found in discover():
-        if found.name == name:
-            click.echo(
-                f"Warning: {found.label} is installed and has this name, too: only one of the two can be enabled.", err=True
-            )
+    for found in [found for found in discover() if found.name == name]:
+        is_same = canonicalize_name(found.distribution) == distribution
+        what = "yours takes its place once it is installed" if is_same else "with both installed, NanoClaw leaves both out"
+        click.echo(f"Warning: {found.label} is installed and is the plugin {name}, too: {what}.", err=True)

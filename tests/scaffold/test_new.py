@@ -84,7 +84,7 @@ def test_a_name_that_an_installed_plugin_has_is_warned_of(packages: Mapping[str,
     elsewhere = packages["action"].folder.parent / "elsewhere"
     command = f"nanoclaw plugin new action a-action --folder {elsewhere} 2>&1"
     printed = environment.run(command, elsewhere.parent)
-    assert "Warning: nanoclaw-a-action 0.1.0 is installed and has this name, too" in printed
+    assert "Warning: nanoclaw-a-action 0.1.0 is installed and is the plugin a-action, too: yours takes its place" in printed
     assert (elsewhere / "nanoclaw-a-action" / "README.md").exists()
 
 
