@@ -32,6 +32,7 @@ lint: $(STAMPS)/developing ## Check style
 types: $(STAMPS)/developing ## Check types
 	@$(BIN)/mypy
 	@$(BIN)/mypy container/runner/tests # apart: two folders called tests in one run confuse it
+	@for plugin in $(PLUGINS); do $(BIN)/mypy $$plugin || exit 1; done
 
 bench: runtime $(STAMPS)/image $(STAMPS)/developing ## Measure, and write docs/performance.md (about 15 minutes; BENCH=--quick for a look)
 	$(BIN)/python -m bench $(if $(BENCH),$(BENCH),--page docs/performance.md --json bench.json)

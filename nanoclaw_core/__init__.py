@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ChatMoved,
         ContainerFailed,
         CredentialRefused,
+        DeliveryError,
         ImageBuildFailed,
         MessageTooLong,
         ModelUnavailable,
@@ -97,8 +98,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed CredentialRefused ImageBuildFailed MessageTooLong "
-    "ModelUnavailable NanoClawError OutcomeUnknown Refused RuntimeUnavailable TryLater",
+    "errors": "ActionRefused ChannelRevoked ChatMoved ContainerFailed CredentialRefused DeliveryError ImageBuildFailed "
+    "MessageTooLong ModelUnavailable NanoClawError OutcomeUnknown Refused RuntimeUnavailable TryLater",
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
     "InboundFile InboundKind InboundMessage LengthUnit Limits Manifest Missed ModelRequest Mount "
@@ -138,6 +139,7 @@ __all__ = [
     "ContainerSpec",
     "ContainerState",
     "CredentialRefused",
+    "DeliveryError",
     "EditingChannel",
     "Event",
     "FetchingChannel",

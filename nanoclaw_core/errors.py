@@ -17,6 +17,8 @@
     ├── UnknownName             choose one of the names that exist
     ├── DuplicateName           disable one of the two plugins
     ├── PluginUnusable          the plugin is left out, the rest goes on
+    ├── InstallRefused          choose plugins that fit; nothing was changed
+    ├── InstallFailed           the plugins are as they were, or `rollback`
     ├── PackageNotMade          choose another name or place for the new plugin
     ├── InvalidPattern          correct the engage pattern
     ├── MessageTooLong          send it as a file
@@ -241,6 +243,30 @@ class PluginUnusable(NanoClawError):
         super().__init__(f"The plugin {plugin} was left out: {reason}")
         self.plugin = plugin
         self.reason = reason
+
+
+class InstallRefused(NanoClawError):
+    """The plugins cannot be changed as asked: `reason` says why, and what to do."""
+
+    exit_code = 3
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Nothing was changed: {reason.rstrip('.')}.")
+        self.reason = reason
+
+
+class InstallFailed(NanoClawError):
+    """A change of the plugins failed half-way. `trouble` is why what was there could not be put back, '' where it was."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, reason: str, trouble: str = "") -> None:
+        end = (
+            f"It could not be put back either: {trouble}. `nanoclaw plugin rollback` tries again."
+            if trouble
+            else ("What was there before was put back.")
+        )
+        super().__init__(f"The plugins could not be changed ({what}): {reason.rstrip('.')}. {end}")
 
 
 class PackageNotMade(NanoClawError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -20,17 +20,19 @@ from nanoclaw_core.builtins.terminal import TerminalChannel, Working
 from nanoclaw_core.delivery.previews import Previews
 from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
-from nanoclaw_core.errors import ChannelRevoked, NanoClawError, UnknownName
+from nanoclaw_core.errors import ChannelRevoked, HomeUnusable, NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
+from nanoclaw_core.loopwatch import Block, LoopWatch
 from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import Address, AgentGroup, Event, InboundMessage, Limits
 from nanoclaw_core.offers import Model, choose_model, make_channels
 from nanoclaw_core.operations import Operation, operations
+from nanoclaw_core.packages.notice import keep_up
 from nanoclaw_core.pairing import Pairings
 from nanoclaw_core.plugins import Plugins, load, log_call
 from nanoclaw_core.ports import Channel, ChannelContext, Clock, ClosingProvider, Runtime
@@ -69,10 +71,11 @@ async def open_host(
     runtime: Runtime | None = None,
     builtins: Sequence[str] = BUILTINS,
     mask: Mask | None = None,
+    watch: LoopWatch | None = None,
 ) -> AsyncIterator[Host]:
     """Own the home and build a host that `run` sets going. Tests hand in their own clock, runtime and built-in modules.
 
-    `mask` is told every secret that the host gets to know.
+    `mask` is told every secret that the host gets to know, `watch` which plugins could hold up its loop.
 
     Raises:
         HostRunning, HomeUnusable, DatabaseTooNew, UnknownName, SettingInvalid: it cannot be built as set.
@@ -84,6 +87,7 @@ async def open_host(
             log.warning("secrets.mended", path=str(path))
         trace = log_call if settings.trace_plugins else None
         plugins = await to_thread.run_sync(load, enabled(settings.home), builtins, trace)
+        await to_thread.run_sync(_note_packages, settings, plugins, clock.time())
         mask = mask or Mask()
         mask.add(settings.secrets(plugins.fields()))
         if runtime is None:
@@ -100,7 +104,19 @@ async def open_host(
         await host.make_channels()
         await host.pairings.load()
         await stack.enter_async_context(host.gateway)
+        if watch is not None:
+            watch.know(plugins.modules())
+            host.blocks = watch.found
         yield host
+
+
+def _note_packages(settings: Settings, plugins: Plugins, now: float) -> None:
+    """Record which packages the plugins consist of, where that has changed since the last start; no reason not to start."""
+    try:
+        for change in keep_up(settings.home, plugins.remains(), now):
+            log.warning("plugins.changed_outside", change=change)
+    except HomeUnusable as error:
+        log.warning("plugins.lock_unusable", reason=str(error))
 
 
 class Host:
@@ -120,6 +136,7 @@ class Host:
         self.settings, self.plugins, self.database, self.clock = settings, plugins, database, clock
         self.channels: dict[str, Channel] = {}
         self.healths: dict[str, Health] = {}
+        self.blocks: Collection[Block] = ()
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell, self._moved)
         self.diary = Diary(self.mailboxes)
@@ -314,6 +331,7 @@ class Host:
             "channels": [asdict(health) | {"reason": self._mask(health.reason)} for health in self.healths.values()],
             "agents": [{"name": each.name, "folder": each.folder, "main": each.is_main} for each in groups],
             "plugins": [asdict(status) for status in self.plugins.statuses],
+            "blocked": [asdict(block) for block in tuple(self.blocks)],
             **self.pool.status(),
         }
 

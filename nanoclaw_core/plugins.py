@@ -34,6 +34,7 @@ from nanoclaw_core.models import (
     PluginStatus,
     SetupField,
 )
+from nanoclaw_core.packages.records import Remains
 from nanoclaw_core.ports import Action, ChannelFactory, Check, MountPolicy, ProviderFactory, RuntimeFactory
 from nanoclaw_core.sandbox.verdicts import combined
 
@@ -150,6 +151,15 @@ class Plugins:
     def checks(self) -> dict[str, Offer[Check]]:
         """The subjects of `nanoclaw doctor`, by name."""
         return self._offers("check")
+
+    def modules(self) -> dict[str, str]:
+        """The top-level package of each plugin that is no built-in, and the plugin's name."""
+        strangers = [member.source for member in self._members if not member.builtin]
+        return {source.value.partition(":")[0].partition(".")[0].strip(): source.name for source in strangers}
+
+    def remains(self) -> dict[str, Remains]:
+        """What each plugin that is no built-in would leave in the home."""
+        return {member.source.name: _remains(member) for member in self._members if not member.builtin}
 
     def judge_mount(self, request: MountRequest) -> MountVerdict:
         """What all mount policies together say of a mount; one that raises, or answers something else, refuses it."""
@@ -351,6 +361,15 @@ def _blaming(source: Found, doing: str) -> Generator[None]:
         yield
     except _FAILURES as error:
         raise PluginUnusable(source.name, f"{doing} failed: {one_line(error)}") from error
+
+
+def _remains(member: _Member) -> Remains:
+    manifests = [value.manifest for value in member.values.values() if isinstance(value, ChannelFactory | ProviderFactory)]
+    return Remains(
+        distribution=member.source.distribution,
+        channels=tuple(name for kind, name in member.values if kind == "channel"),
+        variables=tuple(field.variable for manifest in manifests for field in manifest.fields),
+    )
 
 
 def _is_async(function: object) -> bool:

@@ -147,7 +147,7 @@ class AskingChannel(Protocol):
     """A channel that can put buttons under a message. Pressing one is an `InboundKind.ANSWER`."""
 
     async def ask(self, message: OutboundMessage, question: Question) -> Receipt:
-        """Send `message` with a button for each choice. Raises what `send` raises."""
+        """Send `message`, which has no files, with a button for each choice. Raises what `send` raises."""
 
     async def answered(self, to: Address, message_id: str, text: str) -> None:
         """Take the buttons away and show that the question was answered with `text`. Raises what `send` raises."""

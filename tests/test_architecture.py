@@ -31,9 +31,9 @@ FLOORS = (
     "errors markdown mask models replacement snapshot",
     "commands ports secrets",
     "hookspecs",
-    "disk home memory settings store supervise upstream installed switches",
+    "disk home loopwatch memory settings store supervise upstream installed switches",
     "journal mailbox sandbox first_start",
-    "backup delivery gateway history pairing retention routing workers",
+    "backup delivery gateway history packages pairing retention routing workers",
     "builtins plugins",
     "conformance doctor offers operations scaffold",
     "host testing",
@@ -58,6 +58,7 @@ HEAVY = ["aiohttp", "alembic", "anyio", "claude_agent_sdk", "docker", "msgspec",
 
 MODULES = sorted(CORE.rglob("*.py"))
 RUNNER = sorted((ROOT / "container" / "runner").rglob("*.py"))
+PACKAGES = sorted((ROOT / "plugins").glob("*/nanoclaw_*/**/*.py"))
 
 
 def named(paths: list[Path]) -> dict[str, Any]:  # keyword arguments of parametrize
@@ -189,10 +190,10 @@ def swallows_everything(handler: ast.ExceptHandler) -> bool:
 
 
 #: Strangers' code, restarts, and the last frame of a command: nobody else may catch just anything.
-CATCH_ALL = ("plugins.py", "supervise.py", "cli/__init__.py")
+CATCH_ALL = [CORE / name for name in ("plugins.py", "supervise.py", "cli/__init__.py")]
 
 
-@pytest.mark.parametrize("path", **named([path for path in MODULES if path.relative_to(CORE).as_posix() not in CATCH_ALL]))
+@pytest.mark.parametrize("path", **named([path for path in MODULES + PACKAGES if path not in CATCH_ALL]))
 def test_errors_are_caught_by_name(path: Path) -> None:
     handlers = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ExceptHandler)]
     assert [handler.lineno for handler in handlers if swallows_everything(handler)] == []
@@ -204,17 +205,17 @@ def called(path: Path) -> Iterator[tuple[str, int]]:
             yield ast.unparse(node.func), node.lineno
 
 
-@pytest.mark.parametrize("path", **named([path for path in MODULES if part_of(path) != "cli"]))
+@pytest.mark.parametrize("path", **named([path for path in MODULES if part_of(path) != "cli"] + PACKAGES))
 def test_only_the_command_line_prints(path: Path) -> None:
     assert [line for name, line in called(path) if name in ("print", "sys.stdout.write", "sys.stderr.write")] == []
 
 
-@pytest.mark.parametrize("path", **named(MODULES + RUNNER))
+@pytest.mark.parametrize("path", **named(MODULES + PACKAGES + RUNNER))
 def test_tasks_live_in_task_groups(path: Path) -> None:
     assert [line for name, line in called(path) if name.endswith((".create_task", "ensure_future"))] == []
 
 
-@pytest.mark.parametrize("path", **named(MODULES))
+@pytest.mark.parametrize("path", **named(MODULES + PACKAGES))
 def test_a_module_opens_with_one_sentence(path: Path) -> None:
     text = ast.get_docstring(tree(path)) or ""
     assert text.partition("\n")[0].endswith((".", ":", "?")) or path.stat().st_size == 0

@@ -11,7 +11,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.cli.base import Group as _Group
 from nanoclaw_core.cli.base import settings as _settings
 from nanoclaw_core.cli.channel_commands import channel, wiring
-from nanoclaw_core.cli.scaffold import new_plugin
+from nanoclaw_core.cli.plugin_commands import plugin
 from nanoclaw_core.cli.secret_commands import secret
 
 EXIT_CODES = """\b
@@ -37,6 +37,7 @@ def nanoclaw() -> None:
 nanoclaw.add_command(channel)
 nanoclaw.add_command(wiring)
 nanoclaw.add_command(secret)
+nanoclaw.add_command(plugin)
 
 
 @nanoclaw.command()
@@ -276,47 +277,6 @@ def restore_backup(file: Path, home: Path | None, replace: bool) -> None:
     from nanoclaw_core.cli.backup import restore
 
     restore(_settings(), file, home, replace)
-
-
-@nanoclaw.group()
-def plugin() -> None:
-    """Make, list, enable and disable plugins.
-
-    An installed plugin is imported only once it is enabled. Changes take effect at the next start of the host.
-    """
-
-
-plugin.add_command(new_plugin)
-
-
-@plugin.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def list_plugins(as_json: bool) -> None:
-    """List all plugins.
-
-    Shows what each offers, and why a broken one was left out.
-    """
-    from nanoclaw_core.cli.plugins import show
-
-    show(_settings(), as_json)
-
-
-@plugin.command()
-@click.argument("name")
-def enable(name: str) -> None:
-    """Load a plugin from the next start on."""
-    from nanoclaw_core.cli.plugins import enable
-
-    enable(_settings(), name)
-
-
-@plugin.command()
-@click.argument("name")
-def disable(name: str) -> None:
-    """Leave a plugin out from the next start on."""
-    from nanoclaw_core.cli.plugins import disable
-
-    disable(_settings(), name)
 
 
 @nanoclaw.group()

@@ -19,6 +19,7 @@ from anyio.abc import TaskStatus
 from nanoclaw_core import __version__
 from nanoclaw_core.cli import logs
 from nanoclaw_core.control import ControlServer, socket_path
+from nanoclaw_core.loopwatch import LoopWatch
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.settings import Settings
 
@@ -34,7 +35,8 @@ def run(settings: Settings, log_file: Path | None) -> int:
     os.umask(0o077)  # what the host writes is for its owner alone; what workers read is given to them by name
     _take_files()
     keep_memory_together()
-    return anyio.run(_serve, settings, mask)
+    with LoopWatch() as watch:
+        return anyio.run(_serve, settings, mask, watch, backend_options={"loop_factory": watch.new_loop})
 
 
 def _take_files() -> None:
@@ -56,13 +58,13 @@ def keep_memory_together() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-async def _serve(settings: Settings, mask: Mask) -> int:
+async def _serve(settings: Settings, mask: Mask, watch: LoopWatch) -> int:
     stop = anyio.CancelScope()
     signals: list[int] = []
     async with anyio.create_task_group() as tasks:
         await tasks.start(_heed_signals, stop, signals)
         with stop:
-            await _run_host(settings, stop, mask)
+            await _run_host(settings, stop, mask, watch)
         tasks.cancel_scope.cancel()
     log.info("host.stopped", home=str(settings.home))
     return 130 if signals == [signal.SIGINT] else 0
@@ -80,10 +82,10 @@ async def _heed_signals(stop: anyio.CancelScope, signals: list[int], *, task_sta
             stop.cancel()
 
 
-async def _run_host(settings: Settings, stop: anyio.CancelScope, mask: Mask) -> None:
+async def _run_host(settings: Settings, stop: anyio.CancelScope, mask: Mask, watch: LoopWatch) -> None:
     from nanoclaw_core.host import open_host
 
-    async with open_host(settings, mask=mask) as host, anyio.create_task_group() as tasks:
+    async with open_host(settings, mask=mask, watch=watch) as host, anyio.create_task_group() as tasks:
         await tasks.start(host.run)
         await tasks.start(ControlServer(host, socket_path(settings.home), stop.cancel).serve)
         _say_ready(settings)

@@ -50,7 +50,14 @@ def _summary(status: Json) -> None:
         _safe("Waiting", f"{status['waiting']} sessions for their turn or for memory"),
         _safe("Plugins", f"{len(status['plugins'])}" + (f", left out: {', '.join(broken)}" if broken else "")),
     ]
+    if blocked := status.get("blocked"):
+        rows.append(_safe("Held up", f"{len(blocked)} times, last for {_block(blocked[-1])}"))
     show_table("", ("", ""), rows)
+
+
+def _block(last: Json) -> str:
+    by = f"by the plugin {last['plugin']}" if last["plugin"] else "by no plugin"
+    return f"{last['seconds']:.1f} s {by}" + (f" ({last['where']})" if last["where"] else "")
 
 
 def _safe(*cells: str) -> list[str]:

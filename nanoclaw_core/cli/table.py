@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_STYLES = {"ok": "green", "pass": "green", "warn": "yellow", "fail": "bold red", "not claimed": "dim"}
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -25,6 +25,12 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """Print sentences, a paragraph each, as wide as the terminal."""
+    for note in notes:
+        Console(highlight=False).print(Text(note))
 
 
 def show_findings(found: Sequence[Sequence[str]], done: Sequence[Sequence[str]], summary: str) -> None:

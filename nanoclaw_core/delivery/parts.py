@@ -37,8 +37,9 @@ def parts_of(row: OutboundRow, able: Capabilities, folder: Path, session_id: str
         text = "\n".join([text, "", *numbered, "", _CHOOSE])
     files = [tuple(replace(file, path=folder / file.path) for file in group) for group in _groups(taken, able.files_at_once)]
     parts = [Part(text=each) for each in split(text, able.max_length, able.length_unit)]
-    if row.choices and has_buttons and parts:
+    if row.choices and has_buttons and parts:  # last of all, and alone: it is what will show the answer
         parts[-1] = replace(parts[-1], question=_question(row, session_id))
+        return [Part(text="", files=group) for group in files] + parts
     if len(files) == len(parts) == 1 and length(text, able.length_unit) <= able.max_caption:
         return [replace(parts[0], files=files[0])]
     return parts + [Part(text="", files=group) for group in files]

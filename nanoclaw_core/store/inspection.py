@@ -18,7 +18,7 @@ from nanoclaw_core.store import sessions, workers
 from nanoclaw_core.store.database import look_into
 from nanoclaw_core.store.installation import known_id, schema_by
 from nanoclaw_core.store.migrate import HEAD, revision
-from nanoclaw_core.store.tables import events
+from nanoclaw_core.store.tables import events, messaging_groups, wirings
 from nanoclaw_core.store.trouble import plain_words
 
 _LATEST: Final = 1000
@@ -83,6 +83,41 @@ def examine(path: Path) -> Condition:
             written_by=(schema_by(connection) if current else None) or "a later version",
             fault="" if found == "ok" else str(found),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelData:
+    """What the database holds of a channel: chats, how many of them an agent hears, and their messages."""
+
+    chats: int
+    wired: int
+    messages: int
+
+
+def data_of_channels(path: Path) -> dict[str, ChannelData]:
+    """What there is of each channel, by its name; nothing where there is no database yet. Blocks.
+
+    Raises:
+        DatabaseBroken: it is damaged. HomeUnusable: it cannot be read, or has another schema.
+    """
+    if not path.exists():
+        return {}
+    with looking(path) as connection:
+        if revision(connection) is None:
+            return {}
+        heard = select(wirings.c.messaging_group_id).distinct().subquery()
+        joined = messaging_groups.outerjoin(heard, heard.c.messaging_group_id == messaging_groups.c.id)
+        counts = func.count(messaging_groups.c.id), func.count(heard.c.messaging_group_id)
+        chats = select(messaging_groups.c.channel, *counts).select_from(joined).group_by(messaging_groups.c.channel)
+        said = select(events.c.channel, func.count()).group_by(events.c.channel)
+        messages = {channel: int(count) for channel, count in connection.execute(said)}
+        found = {channel: (int(known), int(wired)) for channel, known, wired in connection.execute(chats)}
+    return {
+        channel: ChannelData(
+            chats=found.get(channel, (0, 0))[0], wired=found.get(channel, (0, 0))[1], messages=messages.get(channel, 0)
+        )
+        for channel in sorted(found.keys() | messages.keys())
+    }
 
 
 @contextmanager

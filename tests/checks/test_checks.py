@@ -25,6 +25,8 @@ from nanoclaw_core.host import BUILTINS
 from nanoclaw_core.mailbox import NewRow
 from nanoclaw_core.models import ContainerState, Manifest, PluginState, PluginStatus, SetupField
 from nanoclaw_core.offers import choose_model
+from nanoclaw_core.packages.lockfile import read_lock, write_lock
+from nanoclaw_core.packages.records import Lock, Package, PluginSet
 from nanoclaw_core.plugins import load
 from nanoclaw_core.ports import Check, CheckContext, CheckResult, CheckStatus, Provider
 from nanoclaw_core.sandbox.image import container_files, image_tag
@@ -131,6 +133,20 @@ async def test_a_secret_store_that_others_can_read_is_mended(nanoclaw_home: Path
     async with mended("home", context_on(nanoclaw_home), "secrets") as said:
         assert said == "took the rights of others on secrets, secrets/PARROT_TOKEN"
     assert stat.S_IMODE((nanoclaw_home / "secrets" / "PARROT_TOKEN").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("plugins", "says", "fix"),
+    [
+        (("slow", "", "slow", "late"), "by plugins: slow (2 times), late (1 times)", "`nanoclaw plugin disable slow`"),
+        (("",), "no plugin was at work", "report it"),
+    ],
+)
+async def test_who_held_up_the_event_loop_is_named(nanoclaw_home: Path, plugins: tuple[str, ...], says: str, fix: str) -> None:
+    blocks = [{"plugin": name, "where": f"place {number}", "seconds": 2.0 + number} for number, name in enumerate(plugins)]
+    found = await line("host", context_on(nanoclaw_home, host={**HOST, "blocked": blocks}), "event loop")
+    assert (found.status, says in found.reason, fix in found.fix) == (CheckStatus.WARN, True, True)
+    assert f"place {len(plugins) - 1}" in found.reason  # the longest
 
 
 async def test_a_host_that_does_not_answer_is_a_failure_with_its_pid(nanoclaw_home: Path) -> None:
@@ -349,6 +365,27 @@ async def test_a_misspelt_credential_in_an_env_file_is_named(nanoclaw_home: Path
     plugins = load([], BUILTINS)
     found = await line("settings", context_on(nanoclaw_home, fields=plugins.fields()))
     assert found.reason == f"ANTROPIC_API_KEY in {nanoclaw_home}/.env is no setting: did you mean ANTHROPIC_API_KEY?"
+
+
+async def test_what_changed_beside_the_lock_is_told_and_left_as_it_is(nanoclaw_home: Path) -> None:
+    gone = Package(name="nanoclaw-gone", version="1.0", source="index")
+    write_lock(nanoclaw_home, Lock(current=PluginSet(packages=(gone,))))
+    found = [each for each in await lines("packages", context_on(nanoclaw_home)) if "nanoclaw-gone" in each.reason]
+    assert [(each.status, each.reason) for each in found] == [(CheckStatus.WARN, "nanoclaw-gone 1.0 was uninstalled with pip")]
+    assert read_lock(nanoclaw_home) == Lock(current=PluginSet(packages=(gone,)))
+
+
+async def test_a_change_of_plugins_that_was_cut_short_is_a_failure(nanoclaw_home: Path) -> None:
+    write_lock(nanoclaw_home, Lock(unfinished=PluginSet(made_by="install nanoclaw-parrot")))
+    found = await line("packages", context_on(nanoclaw_home))
+    assert (found.status, "install nanoclaw-parrot" in found.reason) == (CheckStatus.FAIL, True)
+    assert "`nanoclaw plugin rollback`" in found.fix
+
+
+async def test_wheels_that_a_rollback_would_need_are_missed(nanoclaw_home: Path) -> None:
+    before = PluginSet(packages=(Package(name="nanoclaw-parrot", version="1.0", source="index", sha256="ab", wheel="x.whl"),))
+    write_lock(nanoclaw_home, Lock(previous=(before,)))
+    assert any("nanoclaw-parrot 1.0" in each.reason for each in await lines("packages", context_on(nanoclaw_home)))
 
 
 async def test_a_plugin_that_was_left_out_is_named_with_its_reason(nanoclaw_home: Path) -> None:

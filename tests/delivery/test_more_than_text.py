@@ -107,6 +107,20 @@ async def test_a_question_has_a_button_for_each_choice(house: House) -> None:
     assert len(question.id) <= 40
 
 
+async def test_what_a_question_is_about_comes_before_it(house: House) -> None:
+    channel = FakeChannel(capabilities=ABLE)
+    async with post(house, channel) as office:
+        await put(office, NewOutbound(to=CHAT, text="Shall I send it?", choices=("Yes", "No"), files=(file(house, "a.txt"),)))
+        await office.until_nothing_is_due()
+        row = await house.mailbox.outbound_row(1)
+        assert row is not None
+        await office.delivery.answered(house.session.id, row, "Yes")
+    assert shown(channel) == [("", ["a.txt"]), ("Shall I send it?", [])]
+    ((message, _),) = channel.questions
+    assert message.files == ()
+    assert channel.decisions == [(CHAT, "sent-2", "Yes")]
+
+
 async def test_a_channel_without_buttons_numbers_the_choices(house: House) -> None:
     channel = PlainChannel()
     async with post(house, channel) as office:  # type: ignore[arg-type]  # a channel with a name is enough

@@ -22,6 +22,7 @@ from nanoclaw_core.models import (
     PluginState,
     PluginStatus,
 )
+from nanoclaw_core.packages.records import Remains
 from nanoclaw_core.plugins import Plugins, load
 
 HEADER = """
@@ -137,11 +138,12 @@ def test_an_installed_plugin_is_not_imported_before_it_is_enabled(shelf: Shelf) 
 
 
 def test_a_distribution_with_garbled_entry_points_hides_no_other(shelf: Shelf) -> None:
+    others = discover()  # that are installed for development
     shelf.channel("parrot")
     shelf.put("garbled", "")
     (shelf.folder / "nanoclaw_garbled-1.0.dist-info" / "entry_points.txt").write_text("[nanoclaw]\nno equals sign\n")
     with capture_logs() as logs:
-        assert [plugin.name for plugin in discover()] == ["parrot"]
+        assert [plugin.name for plugin in discover() if plugin not in others] == ["parrot"]
     assert [entry["event"] for entry in logs] == ["plugin.metadata_unreadable"]
 
 
@@ -168,6 +170,21 @@ def test_an_enabled_plugin_is_listed_with_what_it_offers(shelf: Shelf) -> None:
     line = status(shelf.load(), "parrot")
     assert (line.state, line.distribution, line.version) == (PluginState.ENABLED, "nanoclaw-parrot", "1.0")
     assert line.offers == ("channel parrot", "events")
+
+
+def test_a_plugin_says_what_it_would_leave_and_which_modules_are_its(shelf: Shelf) -> None:
+    code = """
+from nanoclaw_core import Manifest, SetupField
+@hookimpl
+def nanoclaw_channels():
+    field = SetupField(variable="PARROT_TOKEN", label="Token")
+    return [ChannelFactory(name="cage", summary="", create=print, manifest=Manifest(fields=(field,)))]
+"""
+    shelf.put("parrot", code)
+    plugins = load(shelf.names, ["nanoclaw_core.builtins.terminal"])
+    remains = Remains(distribution="nanoclaw-parrot", channels=("cage",), variables=("PARROT_TOKEN",))
+    assert plugins.remains() == {"parrot": remains}
+    assert plugins.modules() == {"shelved_parrot": "parrot"}
 
 
 def test_an_offer_says_which_distribution_it_comes_from(shelf: Shelf) -> None:
@@ -312,6 +329,15 @@ def test_a_requirement_of_a_requirement_counts(shelf: Shelf) -> None:
     shelf.put("library", "", requires=("no-such-library",), distribution="some-library")
     shelf.names.remove("library")
     assert "some-library 1.0 needs no-such-library" in shelf.fault("", requires=("some-library",))
+
+
+def test_a_dependency_that_carries_an_entry_point_is_not_imported_with_the_plugin_that_needs_it(shelf: Shelf) -> None:
+    shelf.put("stowaway", CHANNEL.format(name="stowaway"), distribution="some-library")
+    shelf.channel("parrot", requires=("some-library",))
+    plugins = load(["parrot"], [])
+    assert list(plugins.channels()) == ["parrot"]
+    assert status(plugins, "stowaway").state is PluginState.AVAILABLE
+    assert "shelved_stowaway" not in sys.modules
 
 
 def test_a_conflict_names_the_other_plugin_that_asks_for_the_same_library(shelf: Shelf) -> None:

@@ -20,6 +20,7 @@ def nanoclaw_checks() -> Iterable[Check]:
         Check(name="provider", run=setup.check_provider),
         Check(name="settings", run=setup.check_settings),
         Check(name="plugins", run=setup.check_plugins),
+        Check(name="packages", run=setup.check_packages),
         Check(name="home", run=home.check),
         Check(name="database", run=database.check, time_limit=_SLOW),
         Check(name="mailboxes", run=database.check_mailboxes, time_limit=_SLOW),

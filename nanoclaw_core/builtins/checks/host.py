@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 
@@ -19,6 +21,8 @@ _CONTROL = "control.sock"
 
 async def check(context: CheckContext) -> AsyncIterator[CheckResult]:
     """The host, and the folders of workers that are no more."""
+    if context.host and (held_up := _held_up(context.host.get("blocked", []))):
+        yield held_up
     yield _running(context) if context.host else await to_thread.run_sync(_absent, context.home, abandon_on_cancel=True)
     for line in await to_thread.run_sync(_folders, context, abandon_on_cancel=True):
         yield line
@@ -31,6 +35,21 @@ def _running(context: CheckContext) -> CheckResult:
         restart = "`nanoclaw stop`, then start it again"
         return warn("host", f"{who}, but {__version__} is installed", restart)
     return ok("host", who)
+
+
+def _held_up(blocks: Sequence[Mapping[str, Any]]) -> CheckResult | None:
+    """What kept everything else waiting: a plugin that is named; NanoClaw itself; or a machine that is overloaded."""
+    if not blocks:
+        return None
+    guilty = Counter(str(block["plugin"]) for block in blocks if block["plugin"])
+    longest = max(blocks, key=lambda block: float(block["seconds"]))
+    place = longest["where"] or "an unknown place"
+    said = f"everything was held up {len(blocks)} times, for {longest['seconds']:.1f} s at most, in {place}"
+    if not guilty:
+        return warn("event loop", f"{said}; no plugin was at work", "if it repeats on a machine that is not busy, report it")
+    names = ", ".join(f"{name} ({count} times)" for name, count in guilty.most_common())
+    fix = f"tell its author (`nanoclaw logs` has the places), or `nanoclaw plugin disable {guilty.most_common(1)[0][0]}`"
+    return warn("event loop", f"{said}; by plugins: {names}", fix)
 
 
 def _absent(home: Path) -> CheckResult:

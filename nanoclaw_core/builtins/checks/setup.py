@@ -10,6 +10,8 @@ from anyio import to_thread
 from nanoclaw_core.builtins.checks.lines import fail, ok, warn
 from nanoclaw_core.errors import ModelUnavailable, NanoClawError
 from nanoclaw_core.models import PluginState
+from nanoclaw_core.packages.lockfile import lock_path, wheel_path
+from nanoclaw_core.packages.notice import compare
 from nanoclaw_core.ports import CheckContext, CheckResult
 from nanoclaw_core.settings import mistakes, read
 
@@ -85,3 +87,25 @@ async def check_plugins(context: CheckContext) -> AsyncIterator[CheckResult]:
     enabled = [f"{plugin.name} {plugin.version}" for plugin in context.plugins if plugin.state is PluginState.ENABLED]
     built_in = sum(plugin.state is PluginState.BUILTIN for plugin in context.plugins)
     yield ok("plugins", f"{built_in} built-in ones work" + (f", and {', '.join(enabled)}" if enabled else ""))
+
+
+async def check_packages(context: CheckContext) -> AsyncIterator[CheckResult]:
+    """Whether the lock of the plugins' packages says what is installed, and whether the set before can be restored."""
+    for line in await to_thread.run_sync(_packages, context.home, abandon_on_cancel=True):
+        yield line
+
+
+def _packages(home: Path) -> list[CheckResult]:
+    seen = compare(home)
+    if unfinished := seen.lock.unfinished:
+        reason = f"a change was cut short ({unfinished.made_by}), so that the environment may be half-way"
+        return [fail("packages", reason, "`nanoclaw plugin rollback` restores what was there before")]
+    if not lock_path(home).exists():
+        return [ok("packages", f"{len(seen.packages) or 'none'} belong to plugins; the next start locks what there is")]
+    lines = [warn("packages", line, "the next start, or `nanoclaw plugin list`, records it") for line in seen.differences]
+    if lost := [it.label for each in seen.lock.previous[:1] for it in each.packages if it.sha256 and not wheel_path(home, it)]:
+        lines.append(
+            warn("packages", f"wheels for `nanoclaw plugin rollback` are gone: {', '.join(lost)}", "nothing, if that is well")
+        )
+    said = f"{len(seen.packages)} belong to plugins, as locked" if seen.packages else "none belong to plugins"
+    return lines or [ok("packages", said)]
