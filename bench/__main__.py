@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from bench import acceptance, bare, crowded, floor, history, idle, proxy, report, turns
+from bench import acceptance, bare, channels, crowded, floor, history, idle, proxy, report, turns
 from bench.figures import Figures
 
 Part = Callable[[Figures], Awaitable[None]]
@@ -46,6 +46,7 @@ def _parts(quick: bool) -> dict[str, Part]:
         "floor": lambda figures: floor.measure(figures, rounds),
         "turns": lambda figures: turns.measure(figures, rounds),
         "idle": lambda figures: idle.measure(figures, 10 if quick else 60),
+        "channels": lambda figures: channels.measure(figures, 1 if quick else 3),
         "acceptance": lambda figures: acceptance.measure(figures, 5 if quick else 60),
         "history": lambda figures: history.measure(figures, sizes, 30 if quick else 200),
         "proxy": lambda figures: proxy.measure(figures, 50 if quick else 300),

@@ -41,6 +41,11 @@ class _NoCalls:
 
     async def heard(self, *_: object) -> None: ...
 
+    async def outbox(self, *_: object, more: bool = False) -> Path:
+        raise NotImplementedError
+
+    async def release(self, *_: object) -> None: ...
+
 
 async def _model() -> None:
     application = web.Application(client_max_size=2**26)

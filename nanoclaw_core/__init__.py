@@ -58,7 +58,9 @@ if TYPE_CHECKING:
         Quote,
         Receipt,
         Sender,
+        Sent,
         SetupField,
+        UploadedFile,
         clean_text,
     )
     from nanoclaw_core.ports import (
@@ -104,7 +106,7 @@ _HOMES = {
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
     "InboundFile InboundKind InboundMessage LengthUnit Limits Manifest Missed ModelRequest Mount "
     "MountDecision MountRequest MountVerdict OutboundFile OutboundMessage PluginState PluginStatus Progress "
-    "Question Quote Receipt Sender SetupField clean_text",
+    "Question Quote Receipt Sender Sent SetupField UploadedFile clean_text",
     "ports": "Action ActionCall ActionHost AskingChannel Channel ChannelContext ChannelFactory Check CheckContext "
     "CheckResult CheckStatus Clock ClosingProvider EditingChannel FetchingChannel MeasuringRuntime "
     "ModelResponse MountPolicy PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
@@ -185,11 +187,13 @@ __all__ = [
     "RuntimeFactory",
     "RuntimeUnavailable",
     "Sender",
+    "Sent",
     "SettlingChannel",
     "SetupField",
     "StreamingChannel",
     "TryLater",
     "TypingChannel",
+    "UploadedFile",
     "__version__",
     "clean_text",
     "hookimpl",

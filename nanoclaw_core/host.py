@@ -22,6 +22,7 @@ from nanoclaw_core.delivery.queue import Delivery
 from nanoclaw_core.disk import DiskGuard
 from nanoclaw_core.errors import ChannelRevoked, HomeUnusable, NanoClawError, UnknownName
 from nanoclaw_core.first_start import ensure_first_agent, ensure_terminal_chat
+from nanoclaw_core.gateway.parameters import file_rules
 from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
@@ -35,7 +36,7 @@ from nanoclaw_core.operations import Operation, operations
 from nanoclaw_core.packages.notice import keep_up
 from nanoclaw_core.pairing import Pairings
 from nanoclaw_core.plugins import Plugins, load, log_call
-from nanoclaw_core.ports import Channel, ChannelContext, Clock, ClosingProvider, Runtime
+from nanoclaw_core.ports import Action, Channel, ChannelContext, Clock, ClosingProvider, Runtime
 from nanoclaw_core.retention import Retention
 from nanoclaw_core.routing.arrivals import Arrivals
 from nanoclaw_core.routing.dialogue import AgentDialogue
@@ -140,8 +141,8 @@ class Host:
         self.mailboxes = Mailboxes(settings.home, now=clock.time)
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell, self._moved)
         self.diary = Diary(self.mailboxes)
-        self.pool = Pool(self._desk(runtime, installation, mask))
         actions = [offer.value for offer in plugins.actions().values()]
+        self.pool = Pool(self._desk(runtime, installation, mask, actions))
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
         self.router = self._router()
@@ -157,7 +158,7 @@ class Host:
         self._model = model
         self._began = clock.monotonic()
 
-    def _desk(self, runtime: Runtime, installation: str, mask: Mask) -> Desk:
+    def _desk(self, runtime: Runtime, installation: str, mask: Mask, actions: Sequence[Action[Any]]) -> Desk:
         previews = Previews(self.channels)
         return Desk(
             terms=terms(self.settings, installation),
@@ -178,6 +179,8 @@ class Host:
             tell=self.plugins.tell,
             note_tool=self.diary.note_tool,
             hide=mask.add_passing,
+            channels=self.channels,
+            file_rules=file_rules(actions),
         )
 
     def _router(self) -> Router:

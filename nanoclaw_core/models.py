@@ -133,6 +133,19 @@ class OutboundFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedFile(OutboundFile):
+    """A file that an agent handed to an action: the type of a parameter. `path` can be read until the call has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What an action has queued: `to` is the name of the destination, `id` what the agent calls the message."""
+
+    to: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundMessage:
     """One part of an answer, short enough for its channel.
 
@@ -179,6 +192,16 @@ class LengthUnit(StrEnum):
     CHARACTERS = "characters"
     UTF16 = "utf16"
     BYTES = "bytes"
+
+    def of(self, text: str) -> int:
+        """How long a platform finds `text`.
+
+        >>> [unit.of("a🤖") for unit in LengthUnit]
+        [2, 3, 5]
+        """
+        if self is LengthUnit.CHARACTERS:
+            return len(text)
+        return len(text.encode()) if self is LengthUnit.BYTES else len(text.encode("utf-16-le")) // 2
 
 
 class Missed(StrEnum):

@@ -17,12 +17,12 @@ from itertools import permutations
 from time import perf_counter
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, overload
 
-import msgspec
 import pluggy
 import structlog
 
 from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
+from nanoclaw_core.gateway.parameters import tool_of
 from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
 from nanoclaw_core.models import (
     Event,
@@ -294,7 +294,7 @@ def _check(record: type[Any], value: Any) -> None:  # anything that a plugin can
     if isinstance(value, Action):
         if not is_dataclass(value.parameters):
             raise TypeError(f"offers the action {value.name!r}, whose parameters are no dataclass")
-        msgspec.json.schema(value.parameters)
+        tool_of(value)
     if isinstance(value, ChannelFactory | ProviderFactory):
         _check_manifest(value.name, value.manifest)
 

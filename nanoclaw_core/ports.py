@@ -29,6 +29,7 @@ from nanoclaw_core.models import (
     ModelRequest,
     MountRequest,
     MountVerdict,
+    OutboundFile,
     OutboundMessage,
     PluginStatus,
     Progress,
@@ -36,6 +37,7 @@ from nanoclaw_core.models import (
     Question,
     Receipt,
     Row,
+    Sent,
     SetupField,
     TurnEnd,
     Undelivered,
@@ -286,16 +288,27 @@ class ProviderFactory:
 
 
 class ActionHost(Protocol):
-    """What an action may do on the host, bounded by who called it."""
+    """What an action may do on the host, bounded by who called it.
 
-    async def send(self, text: str, to: str | None = None) -> str:
-        """Queue `text` for the destination named `to` (None: the chat that the turn answers); return the destination's name.
+    With the same `ActionCall.key`, something is queued once however often it is called: of a call that speaks twice, the first
+    counts. `to` names a destination; None is the chat that the turn answers. Each method raises `ActionRefused` where that
+    cannot be, with the reason, and what would be possible: no such destination, or a platform that cannot do this.
+    """
 
-        With the same `ActionCall.key`, it is queued once however often it is called.
+    async def send(self, text: str, to: str | None = None, *, files: Sequence[OutboundFile] = ()) -> Sent:
+        """Queue `text`, perhaps with files: those that the agent handed over, or the action's own, which are copied."""
 
-        Raises:
-            ActionRefused: no such destination; the text lists those there are.
+    async def edit(self, message_id: str, text: str) -> Sent:
+        """Queue another text for a message that an action has sent: `message_id` is its `Sent.id`."""
+
+    async def react(self, message_id: str, emoji: str) -> str:
+        """Queue an emoji for a message that the agent heard, whose id stood in the prompt; return the destination's name.
+
+        It takes the place of the one before; '' takes that away.
         """
+
+    async def ask(self, question: str, choices: Sequence[str], to: str | None = None) -> Sent:
+        """Queue a question with buttons, 2 to 10 labels of at most 60 characters; the answer comes as a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,11 +329,13 @@ class Action(Generic[P]):
     """Something that an agent may ask of the host.
 
     `parameters` is a dataclass; its JSON Schema is what the agent sees (a field's help comes from
-    `typing.Annotated[..., msgspec.Meta(description=...)]`). `handler` returns the text that the agent reads.
+    `typing.Annotated[..., msgspec.Meta(description=...)]`). A field of the type `UploadedFile`, or of a tuple of them, is a
+    file: the agent gives a path in its container, the handler gets the host's copy. `handler` returns the text that the agent
+    reads.
 
     Each call is carried out once: what repeats it gets the outcome of the first time. When the host dies in the handler, the
     agent is told that nobody knows whether it had an effect, unless the action is `idempotent`: then the handler runs again,
-    with the same `ActionCall.key`, and must not do twice what it has done. One that only reads or calls `ActionHost.send` is.
+    with the same `ActionCall.key`, and must not do twice what it has done. One that only reads or queues (`ActionHost`) is.
 
     >>> @dataclass(frozen=True, kw_only=True)
     ... class RollDice:
@@ -614,6 +629,16 @@ class ActionCalls(Protocol):
     async def heard(self, identity: WorkerIdentity, keys: Collection[str]) -> None:
         """The conversation of this worker's engine holds the results of these calls."""
 
+    async def outbox(self, identity: WorkerIdentity, *, more: bool = False) -> Path:
+        """The folder for what this worker's agent hands to actions; nobody but the host sees it.
+
+        Raises:
+            NanoClawError: the worker is at its end; or the disk has no room for `more`.
+        """
+
+    async def release(self, identity: WorkerIdentity, uploads: Collection[str]) -> None:
+        """A call has ended: delete those of its files in the outbox that nothing sends."""
+
 
 class Dialogue(Protocol):
     """How rows become a prompt, and an agent's text becomes words for people."""
@@ -629,6 +654,9 @@ class Dialogue(Protocol):
 
     async def answers(self, agent_group: AgentGroup, reply_to: Address, text: str) -> list[Words]:
         """What is to be said when a turn that answers `reply_to` ended with `text`; nothing meant for people is lost."""
+
+    async def name(self, agent_group: AgentGroup, to: Address) -> str | None:
+        """What the agent calls this chat; None where it may not write."""
 
     async def find(self, agent_group: AgentGroup, name: str) -> Address:
         """The destination that the agent calls `name`.

@@ -21,6 +21,7 @@ import pytest
 
 from nanoclaw_core import hookspecs
 from nanoclaw_core.errors import CredentialRefused
+from nanoclaw_core.gateway.parameters import file_rules
 from nanoclaw_core.models import AgentGroup, Event, Manifest, MountDecision, MountRequest, PluginState, SetupField
 from nanoclaw_core.plugins import load
 
@@ -36,7 +37,12 @@ def blocks(language: str, page: str = PAGE) -> list[str]:
 
 
 def example_of(hook: str) -> str:
-    (block,) = (block for block in blocks("python") if f"def {hook}(" in block)
+    """The first block that implements the hook; there may be others, which show more of it."""
+    return next(block for block in blocks("python") if f"def {hook}(" in block)
+
+
+def block_with(text: str) -> str:
+    (block,) = (block for block in blocks("python") if text in block)
     return block
 
 
@@ -127,15 +133,27 @@ def test_the_page_speaks_of_everything_in_a_manifest() -> None:
     assert [name for name in names if f"`{name}" not in PAGE and f"{name}=" not in PAGE] == []
 
 
-def test_the_channel_on_the_page_keeps_the_contract_with_the_tests_on_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "plugin", "tests"),
+    [
+        ("nanoclaw_folder", "class Folder:", "class TestFolder("),
+        ("nanoclaw_lines", "class CountLines:", "class TestCountLines("),
+    ],
+)
+def test_what_has_a_contract_on_the_page_keeps_it_with_the_tests_on_the_page(
+    module: str, plugin: str, tests: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "nanoclaw_folder.py").write_text(example_of("nanoclaw_channels"))
-    (tmp_path / "test_folder.py").write_text(next(block for block in blocks("python") if "class TestFolder" in block))
+    (tmp_path / f"{module}.py").write_text(block_with(plugin))
+    (tmp_path / f"test_{module}.py").write_text(block_with(tests))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_folder.py"]
+    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", f"test_{module}.py"]
     assert pytest.main(options) == pytest.ExitCode.OK
+
+
+def test_an_action_on_the_page_can_be_handed_a_file() -> None:
+    plugin = plugin_from(block_with("class CountLines:"), "lines")
+    assert file_rules(plugin.nanoclaw_actions())["parameters"] == {"count_lines": ["file"]}
 
 
 def test_the_channel_with_previews_on_the_page_keeps_the_contract_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

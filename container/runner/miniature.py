@@ -32,6 +32,11 @@ class FakeHost:
         self.prompts: list[dict[str, Any]] = []  # bodies of model requests
         self.second_half: anyio.Event | None = None  # when set, answers come in two halves, the second one then
         self.close_with: int | None = None  # close the next connection after its hello
+        self.calls: list[dict[str, Any]] = []  # of tools
+        self.uploads: dict[str, bytes] = {}
+        self.upload_began = anyio.Event()
+        self.holds_uploads = False  # an upload is answered only while this is not set
+        self.refusal: tuple[int, str] | None = None  # what uploads are answered with
         self._changed = anyio.Condition()
         self._leaving = anyio.Event()
         self._sockets: list[web.WebSocketResponse] = []
@@ -44,6 +49,7 @@ class FakeHost:
         app.router.add_get("/link", self._link)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/mcp", self._mcp)
+        app.router.add_put("/files/{upload}", self._upload)
         runner = web.AppRunner(app, shutdown_timeout=0.0)
         await runner.setup()
         self.path.unlink(missing_ok=True)
@@ -165,10 +171,23 @@ class FakeHost:
             await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
         return response
 
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        if self.refusal:
+            status, message = self.refusal
+            return web.json_response({"type": "error", "error": {"message": message}}, status=status)
+        content = await request.read()
+        self.upload_began.set()
+        if self.holds_uploads:
+            await self._leaving.wait()
+        self.uploads[request.match_info["upload"]] = content
+        return web.json_response({}, status=201)
+
     async def _mcp(self, request: web.Request) -> web.StreamResponse:
         call = await request.json()
         if "id" not in call:
             return web.Response(status=202)
+        if call["method"] == "tools/call":
+            self.calls.append(call)
         tool = {"name": "send_message", "description": "Send", "inputSchema": {"type": "object", "properties": {}}}
         results: dict[str, Any] = {
             "initialize": {

@@ -114,7 +114,8 @@ class Backup:
                 raise DatabaseBroken(self.home / DATABASE, fault)
             self._add_copy(writer, copy, DATABASE)
             for session in since.sessions:
-                self._add_tree(writer, f"{session.folder}/inbox", Path(place))
+                for name in ("inbox", "outbox"):
+                    self._add_tree(writer, f"{session.folder}/{name}", Path(place))
             for path in sorted(self.home.iterdir()):
                 if self._is_wanted(path.name):
                     self._add_tree(writer, path.name, Path(place))

@@ -16,9 +16,7 @@ def length(text: str, unit: LengthUnit) -> int:
     >>> [length("a🤖", unit) for unit in (LengthUnit.CHARACTERS, LengthUnit.UTF16, LengthUnit.BYTES)]
     [2, 3, 5]
     """
-    if unit is LengthUnit.CHARACTERS:
-        return len(text)
-    return len(text.encode()) if unit is LengthUnit.BYTES else len(text.encode("utf-16-le")) // 2
+    return unit.of(text)
 
 
 def split(text: str, limit: int, unit: LengthUnit = LengthUnit.CHARACTERS) -> list[str]:

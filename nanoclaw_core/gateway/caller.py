@@ -24,6 +24,7 @@ log = structlog.get_logger()
 MOST_HELD: Final = 64 * 1024 * 1024
 BODY_WITHIN: Final = 60.0
 MOST_ACTIONS: Final = 8
+MOST_UPLOADS: Final = 2
 _MINUTE: Final = 60.0
 
 Arguments = TypeVarTuple("Arguments")
@@ -76,6 +77,7 @@ class Caller:
         self.identity = identity
         self.complaints = Complaints(worker=identity.worker_id)
         self.actions = anyio.CapacityLimiter(MOST_ACTIONS)
+        self.uploads = anyio.CapacityLimiter(MOST_UPLOADS)
         self.unheard: set[str] | None = None  # see `ActionCalls.unheard`; None: not asked yet
         self._parsing = parsing
         self._turn = anyio.CapacityLimiter(1)

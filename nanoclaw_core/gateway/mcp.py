@@ -6,35 +6,33 @@ The format: https://modelcontextprotocol.io/specification/2025-11-25.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 from aiohttp import web
+from anyio import to_thread
 
 import nanoclaw_core
 from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.gateway import documents
 from nanoclaw_core.gateway.caller import Caller, Complaints
 from nanoclaw_core.gateway.courtesy import finish
+from nanoclaw_core.gateway.parameters import Handed, Json, Tool, read_arguments, text_of, tools_of
+from nanoclaw_core.gateway.uploads import sizes_of
 from nanoclaw_core.models import clean_text
 from nanoclaw_core.ports import Action, ActionCall, ActionCalls, Outcome
 from nanoclaw_core.supervise import survive
-
-log = structlog.get_logger()
 
 MOST_BYTES: Final = 1024 * 1024
 SHAPE: Final = documents.Shape(quotes=100_000, bare=100_000)
 VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
 _CALL_ID: Final = "claudecode/toolUseId"
 _PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS = -32700, -32600, -32601, -32602
-
-Json = dict[str, Any]  # Any: JSON of a format that we do not own
 
 
 class RpcError(Exception):
@@ -49,11 +47,8 @@ class McpServer:
     """Answers POST /mcp for every worker."""
 
     def __init__(self, actions: Sequence[Action[Any]], calls: ActionCalls) -> None:
-        self._actions: dict[str, Action[Any]] = {}
-        self._tools: list[Json] = []
+        self._tools = tools_of(actions)
         self._calls = calls
-        for action in actions:
-            self._offer(action)
 
     async def serve(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Answer one JSON-RPC message; an action that was begun is carried through, even if the worker hangs up."""
@@ -80,38 +75,53 @@ class McpServer:
             case "ping":
                 return {}
             case "tools/list":
-                return {"tools": self._tools}
+                return {"tools": [tool.listed for tool in self._tools.values()]}
             case "tools/call":
                 return await self._call(parameters, caller)
             case method:
                 raise RpcError(_METHOD_NOT_FOUND, f"there is no method {method!r:.80}")
 
-    def _offer(self, action: Action[Any]) -> None:
-        try:
-            schema = schema_of(action.parameters)
-        except TypeError as error:
-            log.error("action.unusable", action=action.name, reason=str(error))
-            return
-        self._actions[action.name] = action
-        self._tools.append({"name": action.name, "description": action.description, "inputSchema": schema})
-
     async def _call(self, parameters: Json, caller: Caller) -> Json:
         name = parameters.get("name")
-        action = self._actions.get(name) if isinstance(name, str) else None
-        if action is None:
+        tool = self._tools.get(name) if isinstance(name, str) else None
+        if tool is None:
             raise RpcError(_INVALID_PARAMS, f"there is no tool {name!r:.80}")
+        arguments = parameters.get("arguments") or {}
+        if not isinstance(arguments, dict):
+            return _result(f"{name} was not called: its arguments must be an object", is_error=True)
         try:
-            arguments = read_arguments(action, parameters.get("arguments") or {})
+            outcome = await self._outcome(tool, _key(parameters), arguments, caller)
         except msgspec.ValidationError as error:
-            return _result(f"{action.name} was not called: {error}", is_error=True)
-        carry_out = partial(_carry_out, action, arguments, caller.complaints)
-        text = json.dumps(parameters.get("arguments") or {}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        try:
-            async with caller.actions:
-                outcome = await finish(self._calls.once, caller.identity, action, _key(parameters), text, carry_out)
+            return _result(f"{name} was not called: {error}", is_error=True)
         except NanoClawError as error:
             return _result(str(error), is_error=True)
         return _result(outcome.text, is_error=outcome.is_error)
+
+    async def _outcome(self, tool: Tool, key: str, arguments: Json, caller: Caller) -> Outcome:
+        """Have the call carried out, once; its files go when it has an outcome that a repetition would hear.
+
+        Raises:
+            msgspec.ValidationError: it is none. NanoClawError: it was not carried out, or its outcome cannot be stored.
+        """
+        handed = Handed(arguments, tool.files)
+        folder, sizes = Path(), dict[str, int]()
+        if handed.uploads:
+            folder = await self._calls.outbox(caller.identity)
+            sizes = await to_thread.run_sync(sizes_of, folder, handed.uploads)
+        read = read_arguments(tool.action, handed.as_files(folder, sizes))
+        is_there = sizes.keys() == set(handed.uploads)  # else, a call that was made before has its outcome all the same
+        carry_out = partial(_carry_out, tool.action, read, caller.complaints) if is_there else _lack
+        text = text_of(handed.as_named())
+        async with caller.actions:
+            outcome = await finish(self._calls.once, caller.identity, tool.action, key, text, carry_out)
+        if handed.uploads:
+            with suppress(NanoClawError):  # what stays there is old one day
+                await self._calls.release(caller.identity, handed.uploads)
+        return outcome
+
+
+async def _lack(_: ActionCall) -> Outcome:
+    return Outcome(text="Nothing was done: the host has not got the file any more. Call again.", is_error=True)
 
 
 async def _carry_out(action: Action[Any], arguments: object, complaints: Complaints, call: ActionCall) -> Outcome:
@@ -128,30 +138,6 @@ async def _carry_out(action: Action[Any], arguments: object, complaints: Complai
     if failure:
         return Outcome(text=f"{action.name} broke off on the host; whether it had an effect is not known.", is_error=True)
     return Outcome(text=clean_text(results[0]))
-
-
-def schema_of(parameters: type) -> Json:
-    """The JSON Schema of a dataclass as one object that needs nothing else.
-
-    Raises:
-        TypeError: a field's type has no JSON.
-    """
-    (reference,), components = msgspec.json.schema_components([parameters], ref_template="#/$defs/{name}")
-    schema = components.pop(reference["$ref"].rpartition("/")[2])
-    return {**schema, "additionalProperties": False, **({"$defs": components} if components else {})}
-
-
-def read_arguments(action: Action[Any], arguments: object) -> object:
-    """The arguments of a call as the action's own dataclass.
-
-    Raises:
-        msgspec.ValidationError: it names the field that is missing, unknown or of another type.
-    """
-    known = {field.name for field in dataclasses.fields(action.parameters)}
-    for name in arguments if isinstance(arguments, dict) else ():
-        if name not in known:
-            raise msgspec.ValidationError(f"there is no field `{name:.80}`; known are {', '.join(sorted(known)) or 'none'}")
-    return msgspec.convert(arguments, action.parameters)
 
 
 def _key(parameters: Json) -> str:

@@ -22,7 +22,9 @@ from nanoclaw_core.gateway.doorway import Doorway, Visitor
 from nanoclaw_core.gateway.link import Seat
 from nanoclaw_core.gateway.mcp import McpServer
 from nanoclaw_core.gateway.model_proxy import ModelProxy
+from nanoclaw_core.gateway.parameters import UPLOAD
 from nanoclaw_core.gateway.refusals import RequestRefused, cut, refusal, refusal_of
+from nanoclaw_core.gateway.uploads import Uploads
 from nanoclaw_core.models import WorkerIdentity
 from nanoclaw_core.ports import Action, ActionCalls, Provider, WorkerEvents
 from nanoclaw_core.supervise import survive
@@ -70,6 +72,7 @@ class Gateway:
         application = web.Application(middlewares=[self._in_json])
         application.router.add_get("/link", self._link, allow_head=False)
         application.router.add_post("/mcp", self._known(McpServer(actions, calls).serve))
+        application.router.add_put(f"/files/{{upload:{UPLOAD.pattern}}}", self._known(Uploads(calls).serve))
         for path in provider.paths:
             application.router.add_post(path, self._known(ModelProxy(provider, calls).serve))
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=_FAREWELL)

@@ -2,7 +2,7 @@
 
 from nanoclaw_core.mailbox.box import Mailbox, Mailboxes
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxUnusable
-from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts, row_id
+from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts, Spoken, row_id
 
 __all__ = [
     "Call",
@@ -15,5 +15,6 @@ __all__ = [
     "NewRow",
     "OutstandingPush",
     "Receipts",
+    "Spoken",
     "row_id",
 ]

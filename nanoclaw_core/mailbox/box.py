@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import CancelScope, to_thread
 
-from nanoclaw_core.mailbox import inbound, outbound, pruning
+from nanoclaw_core.mailbox import inbound, outbound, outbox, pruning
 from nanoclaw_core.mailbox.files import MailboxBroken, MailboxFiles, Side
-from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts
+from nanoclaw_core.mailbox.records import Call, NewCall, NewOutbound, NewRow, OutstandingPush, Receipts, Spoken
 from nanoclaw_core.models import Address, EarlierCall, OutboundRow, Push, Row, Session, TurnEnd, Undelivered
 
 P = ParamSpec("P")
@@ -109,6 +109,27 @@ class Mailbox:
         """Queue something for delivery; False when `key` was used before. `in_place` of a preview, where one is shown."""
         return await self._run("outbound", outbound.add_outbound, key, row, self._now(), in_place=in_place)
 
+    async def queued_as(self, key: str) -> OutboundRow | None:
+        """What was queued under `key`."""
+        return await self._run("outbound", outbound.queued_as, key)
+
+    async def spoken(self, seq: int) -> Spoken | None:
+        """What an action has queued as number `seq`: words, that is, not an edit or a reaction."""
+        return await self._run("outbound", outbound.spoken, seq)
+
+    async def heard(self, seq: int) -> Row | None:
+        """The row `seq`, unless it waits to be pushed for the first time."""
+        return await self._run("outbound", outbound.heard, seq)
+
+    async def outbox(self) -> Path:
+        """The folder for files to be sent; made at the first use."""
+        return await to_thread.run_sync(outbox.make, self.folder)
+
+    async def release(self, names: Collection[str]) -> None:
+        """Delete those of these files in the outbox that no row sends which is due."""
+        if names:
+            await self._delete(await self._run("inbound", inbound.unsent, names))
+
     async def begin_call(self, call: NewCall) -> Call | None:
         """Note a call before it is carried out; None when it is new, else what is known of it.
 
@@ -158,11 +179,11 @@ class Mailbox:
 
     async def delivered(self, seq: int) -> None:
         """Note that all parts were sent: a final receipt."""
-        await self._run("inbound", inbound.finish, seq, None, self._now())
+        await self._delete(await self._run("inbound", inbound.finish, seq, None, self._now()))
 
     async def undeliverable(self, seq: int, reason: str) -> None:
         """Note that it will not be tried again: a final receipt."""
-        await self._run("inbound", inbound.finish, seq, reason, self._now())
+        await self._delete(await self._run("inbound", inbound.finish, seq, reason, self._now()))
 
     async def receipt(self, seq: int) -> Receipts:
         """How far the parts got."""
@@ -190,6 +211,7 @@ class Mailbox:
     async def prune(self, before: float) -> int:
         """Forget what is finished and came before `before`, in short transactions; return how many rows that were."""
         count, now = 0, self._now()
+        await self.release(await to_thread.run_sync(outbox.older_than, self.folder, now - pruning.DAY))
         for side, prunes in pruning.steps(self.folder / "inbox"):
             sweep = partial(pruning.all_of, prunes=prunes, before=before, now=now)
             while changed := await self._transact(side, sweep, durable=False):  # what a power cut brings back goes again
@@ -218,6 +240,11 @@ class Mailbox:
                 files, self._files = self._files, None
                 if files is not None:
                     await to_thread.run_sync(files.close)
+
+    async def _delete(self, names: Sequence[str]) -> None:
+        """Files that are left here by who dies in between go with `prune`."""
+        if names:
+            await to_thread.run_sync(outbox.delete, self.folder, names)
 
     async def _run(
         self, side: Side, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs

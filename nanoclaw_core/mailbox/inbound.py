@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
+from nanoclaw_core.mailbox.outbox import names_in
 from nanoclaw_core.mailbox.records import NewRow, Receipts, address_values, read_outbound, read_row, row_values
 from nanoclaw_core.models import Address, OutboundRow, Row
 
@@ -59,10 +60,19 @@ def sent(db: sqlite3.Connection, seq: int, part: int, message_id: str, now: floa
     )
 
 
-def finish(db: sqlite3.Connection, seq: int, refused: str | None, now: float) -> None:
+def finish(db: sqlite3.Connection, seq: int, refused: str | None, now: float) -> list[str]:
+    """Returns which files nobody sends any more."""
     insert = "INSERT INTO finals (seq, refused, at) VALUES (?, ?, ?) ON CONFLICT (seq) DO NOTHING"
     db.execute(insert, (seq, refused, now))
     db.execute(_RAISE_FLOOR)
+    row = db.execute("SELECT files FROM outbound.messages WHERE seq = ? AND files <> '[]'", (seq,)).fetchone()
+    return unsent(db, names_in(row["files"])) if row else []
+
+
+def unsent(db: sqlite3.Connection, names: Collection[str]) -> list[str]:
+    """Those of the files with these names, in the outbox, that nothing sends which is due."""
+    rows = db.execute("SELECT files FROM due WHERE files <> '[]'").fetchall()
+    return sorted(set(names) - {name for row in rows for name in names_in(row["files"])})
 
 
 def receipts(db: sqlite3.Connection, seq: int) -> Receipts:

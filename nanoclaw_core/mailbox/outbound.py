@@ -14,6 +14,7 @@ from nanoclaw_core.mailbox.records import (
     NewCall,
     NewOutbound,
     OutstandingPush,
+    Spoken,
     address_values,
     outbound_values,
     read_call,
@@ -146,6 +147,29 @@ def add_outbound(
     if is_new and in_place and (preview := _take_preview(db, row.to)) is not None:
         db.execute("UPDATE messages SET replaces = ? WHERE seq = last_insert_rowid()", (preview,))
     return is_new
+
+
+def spoken(db: sqlite3.Connection, seq: int) -> Spoken | None:
+    query = """
+        SELECT messages.*, refused FROM messages LEFT JOIN inbound.finals USING (seq)
+        WHERE seq = ? AND kind = 'message' AND key GLOB 'call-*'
+    """
+    row = db.execute(query, (seq,)).fetchone()
+    return row and Spoken(row=read_outbound(row), refused=row["refused"])
+
+
+def queued_as(db: sqlite3.Connection, key: str) -> OutboundRow | None:
+    row = db.execute("SELECT * FROM messages WHERE key = ?", (key,)).fetchone()
+    return row and read_outbound(row)
+
+
+def heard(db: sqlite3.Connection, seq: int) -> Row | None:
+    query = """
+        SELECT * FROM inbound.rows WHERE seq = ?
+        AND (seq NOT IN (SELECT seq FROM unacknowledged) OR id IN (SELECT row_id FROM push_rows))
+    """
+    row = db.execute(query, (seq,)).fetchone()
+    return row and read_row(row)
 
 
 def outbound_row(db: sqlite3.Connection, seq: int) -> OutboundRow | None:

@@ -19,8 +19,8 @@ Prune: TypeAlias = Callable[[sqlite3.Connection, float, float], int]
 """Takes the connection, what is old (seconds) and the time; returns how much was changed, 0 when nothing is left to do."""
 
 _SLICE: Final = 500
-_DAY: Final = 86400.0
-_YEAR: Final = 365 * _DAY
+DAY: Final = 86400.0
+_YEAR: Final = 365 * DAY
 _FIRST: Final = 1735689600.0  # see store/pruning.py
 # Below a NULL or a wrong time, the neighbours count: nothing young may come before it, something old must come after it.
 _LAST_OLD: Final = """
@@ -81,15 +81,15 @@ def _messages(db: sqlite3.Connection, before: float, now: float) -> int:
 
 def _emptied_messages(db: sqlite3.Connection, before: float, now: float) -> int:
     change = f"""
-        UPDATE messages SET text = '' WHERE seq IN (
-            SELECT seq FROM messages WHERE {_FINISHED} AND key IS NOT NULL AND text <> '' AND seq NOT IN ({_UNTOLD})
+        UPDATE messages SET text = '', files = '[]', choices = '[]' WHERE seq IN (
+            SELECT seq FROM messages WHERE {_FINISHED} AND key IS NOT NULL AND text || files <> '[]' AND seq NOT IN ({_UNTOLD})
             LIMIT {_SLICE})
     """  # noqa: S608  # nothing in it comes from outside
     return db.execute(change, {"last": _last_old(db, "messages", "seq", "queued_at", before, now)}).rowcount
 
 
 def _keyed_messages(db: sqlite3.Connection, before: float, now: float) -> int:
-    return _delete_messages(db, f"{_FINISHED} AND text = ''", before - _YEAR, now)
+    return _delete_messages(db, f"{_FINISHED} AND text || files = '[]'", before - _YEAR, now)
 
 
 def _delete_messages(db: sqlite3.Connection, which: str, before: float, now: float) -> int:
@@ -146,6 +146,6 @@ def _before_pushes(db: sqlite3.Connection, before: float) -> float:
 
 
 def _last_old(db: sqlite3.Connection, table: str, key: str, at: str, before: float, now: float) -> int:
-    times = {"first": _FIRST, "before": before, "soon": now + _DAY}
+    times = {"first": _FIRST, "before": before, "soon": now + DAY}
     (last,) = db.execute(_LAST_OLD.format(table=table, key=key, at=at), times).fetchone()
     return int(last or 0)

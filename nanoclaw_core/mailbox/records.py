@@ -115,6 +115,14 @@ class Receipts:
     is_over: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """What an action has queued for people, and why it did not arrive, where that is certain."""
+
+    row: OutboundRow
+    refused: str | None = None
+
+
 def row_id(session_id: str, number: int) -> str:
     """The id of the row that a session gets for the journal's message `number`."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:row:{session_id}:{number}"))

@@ -50,6 +50,9 @@ class AgentDialogue:
         destinations = await self._destinations(agent_group)
         return [_addressed(part, reply_to, destinations) for part in parts]
 
+    async def name(self, agent_group: AgentGroup, to: Address) -> str | None:
+        return (await self._names(agent_group)).get(key_of(to))
+
     async def find(self, agent_group: AgentGroup, name: str) -> Address:
         destinations = await self._destinations(agent_group)
         if name not in destinations:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from nanoclaw_core.filenames import bare_name
 from nanoclaw_core.models import FileKind, InboundFile, KeptFile
 
-_LONGEST_NAME: Final = 120  # bytes; file systems take 255
-_FOLDERS: Final = re.compile(r".*[/\\]", re.DOTALL)
 _DEFAULT_NAMES: Final = {
     FileKind.PHOTO: "photo.jpg",
     FileKind.VIDEO: "video.mp4",
@@ -44,7 +41,7 @@ def names_for(files: Sequence[InboundFile]) -> list[str]:
     """
     names: list[str] = []
     for file in files:
-        name = _bare(file.name) or _DEFAULT_NAMES[file.kind]
+        name = bare_name(file.name) or _DEFAULT_NAMES[file.kind]
         stem, dot, end = name.rpartition(".")
         count = 1
         while name.casefold() in (known.casefold() for known in names):
@@ -52,16 +49,6 @@ def names_for(files: Sequence[InboundFile]) -> list[str]:
             name = f"{stem or end}-{count}{dot}{end}" if stem else f"{end}-{count}"
         names.append(name)
     return names
-
-
-def _bare(name: str) -> str:
-    last = _FOLDERS.sub("", unicodedata.normalize("NFC", name))
-    visible = "".join(sign for sign in last if sign.isprintable()).strip(" .")
-    stem, dot, end = visible.rpartition(".")
-    if len(end.encode()) > _LONGEST_NAME // 4 or not stem:
-        stem, dot, end = visible, "", ""
-    room = _LONGEST_NAME - len((dot + end).encode())
-    return stem.encode()[:room].decode(errors="ignore") + dot + end
 
 
 def keep_text(path: Path, text: str) -> None:

@@ -119,7 +119,7 @@ def instructions(agent: str, destinations: Sequence[str]) -> str:
         "",
         "## Messages",
         "",
-        "Each message you get is wrapped in `<message from=… sender=… sender_id=… time=…>`. Its text is escaped like XML. "
+        "Each message you get is wrapped in `<message id=… from=… sender=… sender_id=… time=…>`. Its text is escaped like XML. "
         "`from` names the chat. `sender` is a display name that anybody can choose; `sender_id` is reliable.",
         "",
         "Your final answer is sent to the chat that you are answering, as Markdown. Write nothing around it. Text inside "
@@ -128,7 +128,9 @@ def instructions(agent: str, destinations: Sequence[str]) -> str:
         "What `<undelivered>` holds did not reach people, or perhaps not; say it again where that still helps.",
         "",
         "Use the tool `send_message` to say something before you have finished, or to write to another chat (`to`). "
-        'In the final answer, `<message to="name">…</message>` does the same.',
+        'In the final answer, `<message to="name">…</message>` does the same. `send_file` sends a file, `edit_message` changes '
+        "what you sent with a tool, `add_reaction` puts an emoji under a message that you got (its `id`). `ask_user` asks with "
+        "buttons and does not wait: the answer comes as a message.",
     ]
     if destinations:
         lines += ["", "Chats you can write to: " + ", ".join(f"`{name}`" for name in destinations) + "."]

@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nanoclaw_core.testing.actions import FakeActionHost, Said
     from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
     from nanoclaw_core.testing.contracts import (
+        ActionContract,
         ChannelContract,
         CheckContract,
         MountPolicyContract,
@@ -24,17 +26,20 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
 _HOMES = {
+    "actions": "FakeActionHost Said",
     "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
-    "contracts": "ChannelContract CheckContract MountPolicyContract Platform ProviderContract Shown Trouble",
+    "contracts": "ActionContract ChannelContract CheckContract MountPolicyContract Platform ProviderContract Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "ActionContract",
     "ChannelContract",
     "CheckContract",
+    "FakeActionHost",
     "FakeChannel",
     "FakeClock",
     "FakeRuntime",
@@ -43,6 +48,7 @@ __all__ = [
     "Platform",
     "ProviderContract",
     "Reply",
+    "Said",
     "ScriptedModel",
     "Shown",
     "Trouble",

@@ -42,7 +42,8 @@ class FakeChannel:
 
     It is a `Channel` with every Protocol but the stream. `attempts` holds every call of `send`, also those that failed as
     `fail_next` told them to; `outbox` only what was taken. `edits`, `reactions`, `questions` and `decisions` are what people
-    see of those. `files` holds what `fetch` gives for each reference: bytes, or the error that it raises.
+    see of those, `contents` the names and contents of the files that were sent: the host deletes its copies. `files` holds what
+    `fetch` gives for each reference: bytes, or the error that it raises.
     """
 
     def __init__(self, name: str = "fake", *, capabilities: Capabilities | None = None) -> None:
@@ -50,6 +51,7 @@ class FakeChannel:
         self.capabilities = capabilities or Capabilities()
         self.outbox: list[OutboundMessage] = []
         self.attempts: list[OutboundMessage] = []
+        self.contents: list[tuple[str, bytes]] = []
         self.settlements: list[tuple[Address, tuple[str, ...], str]] = []
         self.typings: list[tuple[Address, Progress]] = []
         self.files: dict[str, bytes | BaseException] = {}
@@ -95,6 +97,7 @@ class FakeChannel:
     async def send(self, message: OutboundMessage) -> Receipt:
         self.attempts.append(message)
         self._fail()
+        self.contents += [(file.name, file.path.read_bytes()) for file in message.files]
         self.outbox.append(message)
         self._note()
         return Receipt(message_id=f"sent-{len(self.outbox)}")

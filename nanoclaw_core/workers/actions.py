@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import structlog
 
 from nanoclaw_core.errors import ActionRefused
-from nanoclaw_core.mailbox import Call, Mailbox, NewCall, NewOutbound
+from nanoclaw_core.mailbox import Call, Mailbox, NewCall
 from nanoclaw_core.models import WorkerIdentity
 from nanoclaw_core.ports import Action, ActionCall, Outcome
 from nanoclaw_core.workers.desk import Desk
 from nanoclaw_core.workers.shift import Shift
+from nanoclaw_core.workers.speech import AgentActions
 
 log = structlog.get_logger()
 
-#: What one session may have on its way to people: an agent that talks to an empty room must not fill the disk.
-MAX_UNDELIVERED = 100
 _KEPT_ARGUMENTS: Final = 1000  # characters; the digest is of all of them
 
 _AGAIN: Final = "(You made this call before your turn was cut. It was not done again; to do it once more, call again.)\n"
@@ -85,39 +84,22 @@ class RecordedCalls:
         if shift := self._shifts.get(identity.session_id):
             await (await self._desk.mailboxes.open(shift.session)).heard_calls(keys)
 
+    async def outbox(self, identity: WorkerIdentity, *, more: bool = False) -> Path:
+        if more:
+            await self._desk.require_room()
+        return await (await self._mailbox(identity)).outbox()
+
+    async def release(self, identity: WorkerIdentity, uploads: Collection[str]) -> None:
+        await (await self._mailbox(identity)).release(uploads)
+
+    async def _mailbox(self, identity: WorkerIdentity) -> Mailbox:
+        if (shift := self._shifts.get(identity.session_id)) is None:
+            raise ActionRefused("Nothing was done: this worker is at its end.")
+        return await self._desk.mailboxes.open(shift.session)
+
     def host(self, identity: WorkerIdentity, key: str) -> AgentActions:
         """What the worker `identity` may do with the call `key`."""
         return AgentActions(self._desk, self._shifts.get(identity.session_id), identity, key)
-
-
-class AgentActions:
-    """The `ActionHost` of one call by one worker."""
-
-    def __init__(self, desk: Desk, shift: Shift | None, identity: WorkerIdentity, key: str) -> None:
-        self._desk = desk
-        self._shift = shift
-        self._identity = identity
-        self._key = key
-
-    async def send(self, text: str, to: str | None = None) -> str:
-        visible = self._desk.dialogue.visible(text)
-        if not visible:
-            raise ActionRefused("There is nothing to send: the text is empty, or all of it is internal.")
-        if self._shift is None or (to is None and self._shift.exchange.reply_to is None):
-            raise ActionRefused("No chat is being answered: name a destination with `to`.")
-        here = self._shift.exchange.reply_to
-        address = here if to is None else await self._desk.dialogue.find(self._identity.agent_group, to)
-        assert address is not None  # noqa: S101  # one of the two is there, see above
-        if here is not None and replace(address, thread=here.thread) == here:
-            address = here  # the chat that is being answered keeps its thread
-        mailbox = await self._desk.mailboxes.open(self._shift.session)
-        if len(await mailbox.due()) >= MAX_UNDELIVERED:
-            raise ActionRefused(
-                f"{MAX_UNDELIVERED} messages of yours have not been delivered yet. Wait until people read them."
-            )
-        await self._shift.exchange.queue(f"call-{self._key}", NewOutbound(to=address, text=visible))
-        self._shift.exchange.spoke(address)  # also when an earlier worker was cut after the same call
-        return to or "this chat"
 
 
 def _new_call(identity: WorkerIdentity, action: Action[Any], key: str, arguments: str) -> NewCall:

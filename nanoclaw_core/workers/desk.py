@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import anyio
 from nanoclaw_core.errors import RuntimeUnavailable
 from nanoclaw_core.mailbox import Mailbox, Mailboxes
 from nanoclaw_core.models import Address, Event, Limits, Progress, Session
-from nanoclaw_core.ports import Clock, Dialogue, Runtime, Wake, WorkerDoors
+from nanoclaw_core.ports import Channel, Clock, Dialogue, Runtime, Wake, WorkerDoors
 from nanoclaw_core.store.database import Database
 from nanoclaw_core.supervise import sleep_or
 
@@ -52,7 +52,8 @@ class Desk:
     has no room for a new turn; `has_room` is whether the machine has so many bytes of memory left. `say` is for what no mailbox
     can hold. `streams` is whether a chat can show an answer while it is being written, `preview` shows it (`Previews.show`).
     `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway. `note_tool` keeps a step
-    of a worker's turn, and nobody waits for it. `hide` keeps a secret out of the log.
+    of a worker's turn, and nobody waits for it. `hide` keeps a secret out of the log. `channels` are those of this host,
+    by name; `file_rules` is what runners must know of the files that agents hand to actions.
     """
 
     terms: Terms
@@ -73,6 +74,8 @@ class Desk:
     tell: Callable[[Event], None]
     note_tool: Callable[[Session, str, str], None]
     hide: Callable[[str], None]
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    file_rules: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -29,8 +29,10 @@ def first_conversation(session: Session) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"nanoclaw:conversation:{session.id}"))
 
 
-def launch_document(identity: WorkerIdentity, secret: str, engine: str, options: Mapping[str, object]) -> bytes:
-    """The line that the runner reads from its standard input."""
+def launch_document(
+    identity: WorkerIdentity, secret: str, engine: str, options: Mapping[str, object], files: Mapping[str, object]
+) -> bytes:
+    """The line that the runner reads from its standard input; without `files`, no action takes any."""
     document = {
         "protocol": PROTOCOL,
         "worker": identity.worker_id,
@@ -40,5 +42,6 @@ def launch_document(identity: WorkerIdentity, secret: str, engine: str, options:
         "state": "/home/agent",
         "engine": engine,
         "options": dict(options),
+        **({"files": dict(files)} if files else {}),
     }
     return json.dumps(document).encode() + b"\n"

@@ -134,7 +134,7 @@ class Life:
         }
         if resume and (earlier := await mailbox.earlier_calls()):
             options["resume_prompt"] = await desk.dialogue.reminder(self.identity.agent_group, earlier)
-        document = launch_document(self.identity, self.secret, desk.terms.engine, options)
+        document = launch_document(self.identity, self.secret, desk.terms.engine, options, desk.file_rules)
         self.is_placed = True
         container_id = self.container_id = await desk.runtime.start(spec, document)
         started = partial(workers.started, worker_id=self.worker_id, container_id=container_id, now=desk.clock.time())

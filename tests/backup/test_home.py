@@ -83,6 +83,7 @@ async def test_the_home_is_in_it_and_what_belongs_to_a_running_host_is_not(home:
     for name in ("host.lock", "workers/w1/x", "logs/host.log", "backups/old.db", "nanoclaw-20260101-000000.tar.gz"):
         put(home / name)
     put(session / "inbox" / "row" / "message.txt")
+    put(session / "outbox" / "a-file-that-waits")
     put(session / "state" / "memory")
     put(home / "groups" / "main" / "notes")
     await back_up(home, folder / "backup")
@@ -95,6 +96,8 @@ async def test_the_home_is_in_it_and_what_belongs_to_a_running_host_is_not(home:
         f"{own}/inbox",
         f"{own}/inbox/row",
         f"{own}/inbox/row/message.txt",
+        f"{own}/outbox",
+        f"{own}/outbox/a-file-that-waits",
     }
     assert names(folder / "backup") == files | mailbox | {"sessions", "sessions/main"}
 

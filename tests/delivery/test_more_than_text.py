@@ -64,7 +64,8 @@ async def test_a_file_goes_with_a_short_text_and_after_a_long_one(house: House) 
         await put(office, NewOutbound(to=CHAT, text="word " * 20, files=(file(house, "b.txt"),)), "long")
         await office.until_nothing_is_due()
     assert shown(channel) == [("Here it is", ["a.txt"]), (("word " * 20).strip(), []), ("", ["b.txt"])]
-    assert channel.outbox[0].files[0].path.read_bytes() == b"xxx"
+    assert channel.contents == [("a.txt", b"xxx"), ("b.txt", b"xxx")]
+    assert list((house.mailbox.folder / "outbox").iterdir()) == []
 
 
 async def test_many_files_go_in_as_few_messages_as_the_platform_allows(house: House) -> None:

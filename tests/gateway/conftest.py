@@ -16,10 +16,11 @@ import anyio
 import pytest
 
 from nanoclaw_core.builtins.demo import Demo
-from nanoclaw_core.errors import ActionRefused, NanoClawError
+from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.gateway.server import Gateway
-from nanoclaw_core.models import AgentGroup, Progress, TurnEnd, WorkerIdentity
+from nanoclaw_core.models import AgentGroup, OutboundFile, Progress, Sent, TurnEnd, WorkerIdentity
 from nanoclaw_core.ports import Action, ActionCall, Outcome, Provider, WorkerLink
+from nanoclaw_core.testing import FakeActionHost, Said
 
 SECRET = "the-secret-of-w1"
 
@@ -85,10 +86,24 @@ class Calls:
     """`ActionCalls` in memory, which remembers what was sent and with which key; `missing` are calls without a result."""
 
     sent: list[tuple[str, str | None, str]] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     broken: NanoClawError | None = None
+    folder: Path = Path()
+    full: NanoClawError | None = None  # raised when there is no room, and when something is released
+    released: list[str] = field(default_factory=list)
+
+    async def outbox(self, identity: WorkerIdentity, *, more: bool = False) -> Path:
+        if more and self.full:
+            raise self.full
+        return self.folder
+
+    async def release(self, identity: WorkerIdentity, uploads: Collection[str]) -> None:
+        self.released += uploads
+        if self.full:
+            raise self.full
 
     async def once(
         self,
@@ -116,16 +131,17 @@ class Calls:
         self.missing.difference_update(keys)
 
 
-@dataclass
-class OneCall:
-    calls: Calls
-    key: str
+class OneCall(FakeActionHost):
+    def __init__(self, calls: Calls, key: str) -> None:
+        super().__init__(here="terminal")
+        self._calls = calls
+        self._call_key = key
 
-    async def send(self, text: str, to: str | None = None) -> str:
-        if to == "nowhere":
-            raise ActionRefused("There is no chat named 'nowhere'. Known: family.")
-        self.calls.sent.append((text, to, self.key))
-        return to or "terminal"
+    async def send(self, text: str, to: str | None = None, *, files: Sequence[OutboundFile] = ()) -> Sent:
+        sent = await super().send(text, to, files=files)
+        self._calls.sent.append((text, to, self._call_key))
+        self._calls.said += self.said
+        return sent
 
 
 @dataclass
@@ -170,8 +186,9 @@ def make_rig(short_folder: Path) -> MakeRig:
     async def make(
         provider: Provider | None = None, actions: Sequence[Action[Any]] = (), hello_within: float = 10.0
     ) -> AsyncIterator[Rig]:
-        heard, calls = Heard(), Calls()
+        heard, calls = Heard(), Calls(folder=short_folder / "outbox")
         heard.storing.set()
+        calls.folder.mkdir()
         root = short_folder / "workers"
         async with Gateway(root, heard, provider or Demo(), actions, calls, hello_within=hello_within) as gateway:
             socket = await gateway.open(identity_of("w1")) / "gateway.sock"

@@ -98,7 +98,7 @@ async def test_claude_code_gets_every_message_of_a_turn_answered(make_rig: Any, 
     prompt = PROMPT.format("\n".join(f'<message id="{n}" sender="Ada">{text}</message>' for n, text in enumerate(texts)))
     async with make_rig(actions=list(nanoclaw_actions())) as rig, relay(rig.socket) as port:
         result = await ask_claude(port, home, prompt)
-    assert result["result"] == "You said: 1 < 2\n\n42\n\nMessage sent to terminal."
+    assert result["result"] == "You said: 1 < 2\n\n42\n\nMessage sent to terminal (id s1)."
     ((text, to, key),) = rig.calls.sent
     assert (text, to) == ("yo", None)
     assert key.startswith("toolu_demo_2_")

@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from nanoclaw_core.builtins.messaging import nanoclaw_actions
 from nanoclaw_core.errors import NanoClawError
-from nanoclaw_core.gateway.mcp import schema_of
+from nanoclaw_core.gateway.parameters import schema_of, tools_of
 from nanoclaw_core.ports import Action, ActionCall, Outcome
 
 
@@ -92,7 +92,7 @@ async def test_the_official_client_lists_and_calls(rig: Any) -> None:
         await session.initialize()
         assert "send_message" in [tool.name for tool in (await session.list_tools()).tools]
         result = await session.call_tool("send_message", {"text": "yo", "to": "family"})
-    assert result.content[0].text == "Message sent to family."  # type: ignore[union-attr]  # our server sends text only
+    assert result.content[0].text == "Message sent to family (id s1)."  # type: ignore[union-attr]  # our server sends text only
     assert [(text, to) for text, to, _ in rig.calls.sent] == [("yo", "family")]
 
 
@@ -270,10 +270,13 @@ async def test_an_action_whose_parameters_have_no_schema_is_left_out(make_rig: A
 
     odd: Action[Any] = Action(name="odd", description="odd", parameters=Odd, handler=whoami)
     async with make_rig(actions=[odd, *nanoclaw_actions()]) as rig:
-        assert [tool["name"] for tool in (await rpc(rig, "tools/list"))["tools"]] == ["send_message"]
+        assert [tool["name"] for tool in (await rpc(rig, "tools/list"))["tools"]] == [
+            action.name for action in nanoclaw_actions()
+        ]
 
 
-def test_json_of_a_description_is_small() -> None:
-    """Every turn of every conversation pays for it."""
-    (action,) = nanoclaw_actions()
-    assert len(json.dumps(schema_of(action.parameters)) + action.description) < 600
+def test_json_of_the_descriptions_is_small() -> None:
+    """Every turn of every conversation pays for them."""
+    sizes = [len(json.dumps(tool.listed)) for tool in tools_of(nanoclaw_actions()).values()]
+    assert max(sizes) < 750
+    assert sum(sizes) < 3000

@@ -58,7 +58,7 @@ class Step:
         async def take(call: ActionCall, _: Nothing) -> str:
             self.reached.set()
             await self.leave.wait()
-            return f"Sent to {await call.host.send('one step')}."
+            return f"Sent to {(await call.host.send('one step')).to}."
 
         return Action(name="step", description="Take a step.", parameters=Nothing, handler=take, idempotent=True)
 

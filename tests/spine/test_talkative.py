@@ -9,7 +9,7 @@ from nanoclaw_core.errors import TryLater
 from nanoclaw_core.models import TurnEnd
 from nanoclaw_core.store import sessions
 from nanoclaw_core.testing import Reply, ScriptedModel
-from nanoclaw_core.workers import actions
+from nanoclaw_core.workers import speech
 from tests.spine.spine import Spine
 
 
@@ -51,7 +51,7 @@ async def test_words_outside_of_a_turn_survive_the_host(spine: Spine, way: str) 
 async def test_an_agent_that_is_not_heard_is_stopped_from_filling_the_disk(
     spine: Spine, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "MAX_UNDELIVERED", 2)
+    monkeypatch.setattr(speech, "MAX_UNDELIVERED", 2)
     call = "mcp__nanoclaw__send_message"
     model.script(
         *[Reply.tool(call, {"text": f"message {number}", "to": "nowhere"}) for number in range(4)], Reply.text("enough")

@@ -116,7 +116,7 @@ async def test_send_message_arrives_before_the_answer(spine: Spine) -> None:
     async with spine.host():
         await spine.chat.say('!tool send_message {"text": "yo"}')
         await spine.settled()
-    assert [message.text for message in spine.chat.outbox] == ["yo", "Message sent to this chat."]
+    assert [message.text for message in spine.chat.outbox] == ["yo", "Message sent to this chat (id s1)."]
 
 
 async def test_after_send_message_an_internal_answer_needs_no_notice(spine: Spine, model: ScriptedModel) -> None:
@@ -148,7 +148,7 @@ async def test_send_message_to_the_own_chat_by_name_stays_in_the_thread(spine: S
         await spine.settled()
     assert [(message.to.thread, message.text) for message in spine.chat.outbox] == [
         ("t1", "yo"),
-        ("t1", "Message sent to family."),
+        ("t1", "Message sent to family (id s1)."),
     ]
 
 

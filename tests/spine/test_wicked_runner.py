@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
+import yarl
 
+from nanoclaw_core.gateway import uploads
 from nanoclaw_core.host import Host
 from tests.spine.spine import Spine, runner_that, until
 
@@ -35,6 +40,14 @@ class Puppet:
             session.ws_connect("http://gateway/link", headers=headers, max_msg_size=0) as link,
         ):
             yield link
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Requests as its engine makes them, each over a connection of its own."""
+        path = str(self.spine.home / "workers" / self.worker / "gateway.sock")
+        connector = aiohttp.UnixConnector(path, force_close=True)
+        async with aiohttp.ClientSession("http://gateway", connector=connector) as session:
+            yield session
 
     async def greet(self, link: aiohttp.ClientWebSocketResponse, worker: str | None = None) -> None:
         await link.send_json({"type": "hello", "protocols": [1], "worker": worker or self.worker, "engine": "puppet"})
@@ -184,6 +197,61 @@ async def test_an_end_that_was_not_acknowledged_is_taken_from_the_next_link(stag
                 pass
         assert await spine.texts(1) == ["The answer."]
         assert len(await spine.settled()) == 1
+
+
+async def test_files_that_are_not_what_they_say_leave_nothing_anywhere(stage: Stage, spine: Spine) -> None:
+    name, length = "0" * 64 + "-" + "0" * 16, {"Content-Length": str(2**40)}
+    async with stage as puppet:
+        before = set(spine.home.rglob("*"))
+        async with puppet.client() as client:
+            for path, content, headers, status in (
+                (f"/files/{name}", b"another content", {}, 422),
+                (f"/files/{name}", b"huge", length, 413),
+                ("/files/..%2f..%2f..%2f..%2fnanoclaw.db", b"x", {}, 404),
+                (f"/files/{name}%2f..%2f..%2foutbound.db", b"x", {}, 404),
+                (f"/files/{name}%00", b"x", {}, 404),
+            ):
+                with suppress(aiohttp.ClientConnectionError):  # what is refused is not heard to its end
+                    async with client.put(yarl.URL(path, encoded=True), data=content, headers=headers) as answer:
+                        assert (path, answer.status) == (path, status)
+        made = set(spine.home.rglob("*")) - before
+        assert {path.name for path in made if "outbox" in path.parts} == {"outbox"}
+        spine.runtime.kill_all()
+        await answered_by_the_next_worker(spine)
+
+
+async def test_a_flood_of_files_ends_at_its_limit_and_the_host_goes_on(
+    stage: Stage, spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MOST_FILES", 5)
+    statuses: Counter[int] = Counter()
+    content = hashlib.sha256(b"x").hexdigest()
+
+    async def flood(client: aiohttp.ClientSession, number: int) -> None:
+        async with client.put(f"/files/{content}-{number:016x}", data=b"x") as answer:
+            statuses[answer.status] += 1
+
+    async with stage as puppet:
+        async with puppet.client() as client, anyio.create_task_group() as tasks:
+            for number in range(60):
+                tasks.start_soon(flood, client, number)
+        assert statuses.keys() == {201, 429}
+        assert statuses[201] in (5, 6)  # two come at a time
+        spine.runtime.kill_all()
+        await answered_by_the_next_worker(spine)
+
+
+async def test_a_file_that_a_call_makes_up_is_not_read(stage: Stage, spine: Spine) -> None:
+    async with stage as puppet:
+        async with puppet.client() as client:
+            for upload in ("../outbound.db", "/etc/passwd", "0" * 64 + "-" + "0" * 16):
+                arguments = {"path": {"path": "/etc/passwd", "upload": upload}, "to": "family"}
+                params = {"name": "send_file", "arguments": arguments}
+                message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+                async with client.post("/mcp", json=message) as answer:
+                    assert (await answer.json())["result"]["isError"]
+        spine.runtime.kill_all()
+        await answered_by_the_next_worker(spine)
 
 
 async def test_a_runner_that_breaks_the_rules_every_time_is_given_up(

@@ -28,6 +28,7 @@ from nanoclaw_core.models import (
     TurnEnd,
     WorkerIdentity,
 )
+from nanoclaw_core.ports import Channel
 from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.sandbox.spec import WORKER_LABEL
 from nanoclaw_core.workers.desk import Desk, Terms
@@ -173,6 +174,7 @@ class Crew:
     typed: list[str]
     told: list[Event]
     noted: list[tuple[str, str, str]]
+    channels: dict[str, Channel]
     previews: list[tuple[Address, str, str]]
     drawing: anyio.Event | None = None  # set: showing a preview takes until then
     cannot_draw: Exception | None = None  # raised when a preview is to be shown
@@ -234,6 +236,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
     typed: list[str] = []
     told: list[Event] = []
     noted: list[tuple[str, str, str]] = []
+    channels: dict[str, Channel] = {}
     previews: list[tuple[Address, str, str]] = []
     runtime, doors = PaperRuntime(), PaperDoors(house.home)
 
@@ -277,6 +280,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         tell=told.append,
         note_tool=lambda session, worker, note: noted.append((session.id, worker, note)),
         hide=lambda _: None,
+        channels=channels,
     )
     crew = Crew(
         house=house,
@@ -289,6 +293,7 @@ async def open_crew(house: House, **terms: Any) -> AsyncIterator[Crew]:  # Any: 
         typed=typed,
         told=told,
         noted=noted,
+        channels=channels,
         previews=previews,
     )
     with anyio.fail_after(30):

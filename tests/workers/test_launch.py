@@ -6,8 +6,10 @@ import hashlib
 import json
 from dataclasses import replace
 
-from nanoclaw_runner.launch import parse_launch
+from nanoclaw_runner.launch import FileRules, parse_launch
 
+from nanoclaw_core.builtins.messaging import nanoclaw_actions
+from nanoclaw_core.gateway.parameters import file_rules
 from nanoclaw_core.models import AgentGroup, Session
 from nanoclaw_core.workers.launch import first_conversation, launch_document, new_identity
 
@@ -17,14 +19,22 @@ AGENT = AgentGroup(id="a1", name="Andy", folder="main")
 
 def test_the_runner_can_read_its_launch_document() -> None:
     identity, secret = new_identity(SESSION, AGENT)
-    launch = parse_launch(launch_document(identity, secret, "claude", {"conversation": "c1", "instructions": "ä\n\u2028"}))
+    options = {"conversation": "c1", "instructions": "ä\n\u2028"}
+    launch = parse_launch(launch_document(identity, secret, "claude", options, {}))
     assert (launch.worker, launch.secret, launch.engine) == (identity.worker_id, secret, "claude")
-    assert launch.options == {"conversation": "c1", "instructions": "ä\n\u2028"}
+    assert launch.options == options
+    assert launch.files is None
+
+
+def test_the_runner_learns_which_parameters_are_files() -> None:
+    rules = file_rules(nanoclaw_actions())
+    files = parse_launch(launch_document(*new_identity(SESSION, AGENT), "claude", {}, rules)).files
+    assert files == FileRules(parameters={"send_file": ["path"]}, most_bytes=50 * 1024 * 1024)
 
 
 def test_the_document_is_one_line() -> None:
     identity, secret = new_identity(SESSION, AGENT)
-    document = launch_document(identity, secret, "claude", {"instructions": "a\nb\r\nc"})
+    document = launch_document(identity, secret, "claude", {"instructions": "a\nb\r\nc"}, {})
     assert document.count(b"\n") == 1
     assert json.loads(document)["options"]["instructions"] == "a\nb\r\nc"
 

@@ -255,7 +255,7 @@ async def test_an_agent_that_answers_nobody_must_name_somebody(crew: Crew) -> No
     host = crew.pool.actions.host(crew.doors.opened[0], "k1")
     with pytest.raises(ActionRefused, match="name a destination"):
         await host.send("yo")
-    assert await host.send("yo", to="family") == "family"
+    assert (await host.send("yo", to="family")).to == "family"
     assert await crew.outbound() == ["yo"]
 
 

@@ -301,7 +301,7 @@ async def test_an_engine_that_takes_up_its_turn_before_it_is_pushed_again_knows_
     async with open_crew(house) as crew:
         await crew.worker(1)
         host = crew.pool.actions.host(crew.doors.opened[0], "call-1")
-        assert await host.send("on it") == "this chat"
+        assert (await host.send("on it")).to == "this chat"
 
 
 async def test_an_end_that_the_mailbox_does_not_know_ends_the_turn_all_the_same(

@@ -18,6 +18,14 @@ class LaunchRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileRules:
+    """Which parameters of the host's actions are files: lists of names, by the action's name. One has at most `most_bytes`."""
+
+    parameters: dict[str, Any]  # whoever reads it bears with anything
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchDocument:
     """Who this worker is, where its things are, and which engine it runs. `options` belongs to the engine."""
 
@@ -29,6 +37,7 @@ class LaunchDocument:
     state: str
     engine: str
     options: dict[str, Any]  # checked by the engine
+    files: FileRules | None = None
 
 
 def read_launch(fd: int) -> LaunchDocument:

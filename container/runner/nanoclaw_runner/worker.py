@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -32,8 +33,10 @@ from nanoclaw_runner.frames import (
 from nanoclaw_runner.launch import LaunchDocument
 from nanoclaw_runner.link import Link, LinkEnded
 from nanoclaw_runner.processes import strangers
-from nanoclaw_runner.relay import run_relay
+from nanoclaw_runner.relay import as_it_is, ask_persistently, run_relay
+from nanoclaw_runner.requests import Rewrite
 from nanoclaw_runner.spool import Spool
+from nanoclaw_runner.uploads import Uploads
 
 HEARTBEAT: Final = 15.0  # seconds
 NOTE_PAUSE: Final = 0.5  # seconds between two notes of progress
@@ -197,7 +200,7 @@ async def work(launch: LaunchDocument) -> int:
     spool = Spool(Path(launch.state, ".nanoclaw", "spool.jsonl"))
     spool.load()
     async with anyio.create_task_group() as group:
-        port = await group.start(run_relay, launch.socket, name="relay")
+        port = await group.start(run_relay, launch.socket, _rewrite(launch), name="relay")
         place = Place(
             workspace=Path(launch.workspace),
             state=Path(launch.state),
@@ -209,6 +212,13 @@ async def work(launch: LaunchDocument) -> int:
         await life.live(place)
         group.cancel_scope.cancel()
     return life.exit_code
+
+
+def _rewrite(launch: LaunchDocument) -> Rewrite:
+    """How calls of actions go out: with the files that they name handed over before."""
+    if launch.files is None:
+        return as_it_is
+    return Uploads(launch.files, Path(launch.workspace), partial(ask_persistently, launch.socket)).rewrite
 
 
 class _Life:
