@@ -31,11 +31,10 @@ def make(kind: str, text: str, folder: Path, taken: Collection[str] = ()) -> Pat
         PackageNotMade: the name cannot be used, something is there already, or cannot be written. Nothing is left then.
     """
     name = named(text, taken)
-    target = folder / name.distribution
-    if target.exists() or target.is_symlink():
-        raise PackageNotMade(name.text, f"{target} is there already. Choose another name, or another place with --folder")
-    values = _values(kind, name)
+    target, values = folder / name.distribution, _values(kind, name)
     try:
+        if target.exists() or target.is_symlink():
+            raise PackageNotMade(name.text, f"{target} is there already. Choose another name, or another place with --folder")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name.distribution}.", dir=folder) as place:
             draft = Path(place) / name.distribution
@@ -99,7 +98,7 @@ def _main(kind: str) -> str:
 
 def _range(core: Version) -> str:
     """From this core on, before the next minor version: what is public may change there."""
-    return f">={core.base_version},<{core.major}.{core.minor + 1}"
+    return f">={core.public},<{core.major}.{core.minor + 1}"
 
 
 def _author() -> str:

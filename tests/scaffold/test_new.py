@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nanoclaw_core.scaffold import KINDS
-from tests.scaffold.conftest import Environment
+from tests.scaffold.scratch import Environment
 
 OFFERS = {
     "channel": "channel a-channel",
@@ -27,6 +27,11 @@ OFFERS = {
 class Made:
     folder: Path
     commands: list[str]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("scratch") / "venv")
 
 
 @pytest.fixture(scope="module")

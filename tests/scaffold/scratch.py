@@ -7,10 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Mapping
 from pathlib import Path
-
-import pytest
 
 
 class Environment:
@@ -36,14 +33,8 @@ class Environment:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def run(self, command: str, folder: Path, variables: Mapping[str, str] | None = None) -> str:
+    def run(self, command: str, folder: Path) -> str:
         """Run a line as a person types it into a shell, and return what it printed."""
-        environment = self.variables | dict(variables or {})
-        ran = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        ran = subprocess.run(["sh", "-c", command], cwd=folder, env=self.variables, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
         return ran.stdout
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return Environment(tmp_path_factory.mktemp("scratch") / "venv")
