@@ -46,6 +46,9 @@ if TYPE_CHECKING:
         Missed,
         ModelRequest,
         Mount,
+        MountDecision,
+        MountRequest,
+        MountVerdict,
         OutboundFile,
         OutboundMessage,
         PluginState,
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
         FetchingChannel,
         MeasuringRuntime,
         ModelResponse,
+        MountPolicy,
         PausingRuntime,
         Provider,
         ProviderContext,
@@ -101,11 +105,11 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
     "InboundFile InboundKind InboundMessage LengthUnit Limits Manifest Missed ModelRequest Mount "
-    "OutboundFile OutboundMessage PluginState PluginStatus Progress Question Quote Receipt Sender "
-    "Sent SetupField UploadedFile clean_text",
+    "MountDecision MountRequest MountVerdict OutboundFile OutboundMessage PluginState PluginStatus Progress "
+    "Question Quote Receipt Sender Sent SetupField UploadedFile clean_text",
     "ports": "Action ActionCall ActionHost AskingChannel Channel ChannelContext ChannelFactory Check CheckContext "
     "CheckResult CheckStatus Clock ClosingProvider EditingChannel FetchingChannel MeasuringRuntime "
-    "ModelResponse PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
+    "ModelResponse MountPolicy PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
     "Receive Runtime RuntimeFactory SettlingChannel StreamingChannel TypingChannel",
     "upstream": "HttpUpstream",
 }
@@ -157,6 +161,10 @@ __all__ = [
     "ModelResponse",
     "ModelUnavailable",
     "Mount",
+    "MountDecision",
+    "MountPolicy",
+    "MountRequest",
+    "MountVerdict",
     "NanoClawError",
     "OutboundFile",
     "OutboundMessage",

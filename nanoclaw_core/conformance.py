@@ -153,10 +153,10 @@ def _cost(seconds: float, libraries: Sequence[str]) -> Finding:
 
 def _of_manifests(fields: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     if fields:
-        mute = [str(field["variable"]) for field in fields if field["required"] and not field["help"]]
-        why = (
-            f"{', '.join(mute)}: no help says where to get it" if mute else ", ".join(str(each["variable"]) for each in fields)
-        )
+        needed = [field for field in fields if field["required"] and not field["default"]]
+        mute = [str(field["variable"]) for field in needed if not (field["where"] or field["help"])]
+        named = ", ".join(str(field["variable"]) for field in fields)
+        why = f"{', '.join(mute)}: neither `where` nor `help` says where to get it" if mute else named
         yield Finding(subject="manifest", verdict=Verdict.WARN if mute else Verdict.PASS, why=why)
 
 

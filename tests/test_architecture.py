@@ -35,7 +35,7 @@ FLOORS = (
     "journal mailbox sandbox first_start",
     "backup delivery gateway history packages pairing retention routing workers",
     "builtins plugins",
-    "conformance doctor offers operations",
+    "conformance doctor offers operations scaffold",
     "host testing",
     "control",
     "cli",

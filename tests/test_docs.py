@@ -22,7 +22,7 @@ import pytest
 from nanoclaw_core import hookspecs
 from nanoclaw_core.errors import CredentialRefused
 from nanoclaw_core.gateway.parameters import file_rules
-from nanoclaw_core.models import Event, Manifest, PluginState, SetupField
+from nanoclaw_core.models import AgentGroup, Event, Manifest, MountDecision, MountRequest, PluginState, SetupField
 from nanoclaw_core.plugins import load
 
 ROOT = Path(__file__).parent.parent
@@ -166,6 +166,23 @@ def test_the_channel_with_previews_on_the_page_keeps_the_contract_too(tmp_path: 
     monkeypatch.syspath_prepend(tmp_path)
     options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_streaming_folder.py"]
     assert pytest.main(options) == pytest.ExitCode.OK
+
+
+def test_the_provider_on_the_page_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test_example.py").write_text(next(block for block in blocks("python") if "class TestExample" in block))
+    monkeypatch.chdir(tmp_path)
+    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_example.py"]
+    assert pytest.main(options) == pytest.ExitCode.OK
+
+
+def test_the_mount_policy_on_the_page_judges() -> None:
+    plugin = plugin_from(example_of("nanoclaw_mount_policies"), "keys")
+    agent = AgentGroup(id="a1", name="Andy", folder="main")
+    decisions = {
+        path: plugin.judge(MountRequest(agent_group=agent, source=Path(path), target="/workspace-extra/it")).decision
+        for path in ("/home/ada/.SSH", "/home/ada/notes")
+    }
+    assert decisions == {"/home/ada/.SSH": MountDecision.REFUSE, "/home/ada/notes": MountDecision.NARROW}
 
 
 def test_the_project_file_on_the_page_is_whole() -> None:

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing.actions import FakeActionHost, Said
     from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
-    from nanoclaw_core.testing.contracts import ActionContract, ChannelContract, CheckContract, Platform, Shown, Trouble
+    from nanoclaw_core.testing.contracts import (
+        ActionContract,
+        ChannelContract,
+        CheckContract,
+        MountPolicyContract,
+        Platform,
+        ProviderContract,
+        Shown,
+        Trouble,
+    )
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
@@ -20,7 +29,7 @@ _HOMES = {
     "actions": "FakeActionHost Said",
     "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
-    "contracts": "ActionContract ChannelContract CheckContract Platform Shown Trouble",
+    "contracts": "ActionContract ChannelContract CheckContract MountPolicyContract Platform ProviderContract Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
@@ -35,7 +44,9 @@ __all__ = [
     "FakeClock",
     "FakeRuntime",
     "FakeStreamingChannel",
+    "MountPolicyContract",
     "Platform",
+    "ProviderContract",
     "Reply",
     "Said",
     "ScriptedModel",
