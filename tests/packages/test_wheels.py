@@ -20,7 +20,8 @@ def test_what_a_wheel_says_of_itself_is_read_and_nothing_of_it_runs(tmp_path: Pa
         tmp_path, "nanoclaw-unheard", "1.0", requires=("lib-a<2",), plugin="Parrot", code=CHANNEL + EAR + "raise SystemExit"
     )
     content = look_into(wheel)
-    assert (content.name, content.version, content.requires, content.licence) == ("nanoclaw-unheard", "1.0", ("lib-a<2",), "MIT")
+    assert (content.name, content.version, content.licence) == ("nanoclaw-unheard", "1.0", "MIT")
+    assert content.requires == ("lib-a<2",)
     assert content.hooks == {"Parrot": ("nanoclaw_channels", "nanoclaw_event")}
     assert content.sha256 == sha256_of(wheel)
     assert "nanoclaw_unheard" not in sys.modules
