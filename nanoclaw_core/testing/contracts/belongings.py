@@ -15,7 +15,7 @@ class Belongings:
 
     def __init__(self) -> None:
         self.tasks = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-        self.threads = {thread for thread in threading.enumerate() if "AnyIO" not in thread.name}
+        self.threads = {thread for thread in threading.enumerate() if not _is_pooled(thread)}
         self.sockets = _sockets()
         self.children = _children()
 
@@ -25,6 +25,11 @@ class Belongings:
         found += [f"thread {thread.name}" for thread in self.threads - other.threads]
         found += [f"{self.sockets - other.sockets} sockets"] * (self.sockets > other.sockets)
         return found + [f"process {pid}" for pid in self.children - other.children]
+
+
+def _is_pooled(thread: threading.Thread) -> bool:
+    """Whether it belongs to the event loop, which keeps it for the next lookup of a name or other work."""
+    return "AnyIO" in thread.name or thread.name.startswith("asyncio_")
 
 
 def _sockets() -> int:

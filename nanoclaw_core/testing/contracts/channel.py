@@ -63,8 +63,8 @@ class ChannelContract:
         raise NotImplementedError("a method `make_channel` that returns the channel under test")
 
     @pytest.fixture
-    def inbox(self) -> Inbox:
-        return Inbox()
+    def inbox(self, platform: Platform) -> Inbox:
+        return Inbox(platform.present)
 
     @pytest.fixture
     async def channel(self, platform: Platform, inbox: Inbox) -> Channel:
