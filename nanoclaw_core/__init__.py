@@ -115,6 +115,9 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
+#: Each name that is on its way out, with its module, what to use instead, and the release that removes it: see `deprecation`.
+_DEPRECATED: dict[str, tuple[str, str, str]] = {}
+
 __all__ = [
     "Action",
     "ActionCall",
@@ -201,6 +204,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # the type of the name asked for; type checkers see the imports above
+    if name in _DEPRECATED:
+        return import_module("nanoclaw_core.deprecation").outgoing(__name__, name, *_DEPRECATED[name])
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

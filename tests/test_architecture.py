@@ -28,7 +28,7 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "errors filenames markdown mask models replacement snapshot",
+    "deprecation errors filenames markdown mask models replacement snapshot",
     "commands ports secrets",
     "hookspecs",
     "disk home loopwatch memory settings store supervise upstream installed switches",
