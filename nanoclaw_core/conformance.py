@@ -182,7 +182,7 @@ def _of_tests(folder: Path) -> Iterator[Finding]:
     last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "pytest said nothing")
     yield Finding(subject="tests", verdict=Verdict.FAIL if done.returncode else Verdict.PASS, why=last.strip("= "))
     if not report:
-        why = "no test inherits a contract, such as `ChannelContract`: see docs/plugins.md"
+        why = "no test inherits a contract, such as `ChannelContract`: see docs/plugins/conformance.md"
         yield Finding(subject="contract", verdict=Verdict.WARN, why=why)
     for place, capabilities in report.items():
         for capability, outcome in capabilities.items():

@@ -6,7 +6,7 @@ A plugin is a module (or object) behind an entry point of the group `nanoclaw`:
     dice = "nanoclaw_dice"
 
 Hooks are synchronous and *offer* things; input and output live in the async objects they offer. An implementation that
-raises, or is `async def`, costs only its own plugin. `docs/plugins.md` has one whole plugin per hook.
+raises, or is `async def`, costs only its own plugin. `docs/plugins/` has one whole plugin per hook.
 """
 
 from __future__ import annotations

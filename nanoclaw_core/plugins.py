@@ -1,7 +1,7 @@
 """Load the plugins that are enabled, and let a broken one lose only itself.
 
 Whatever plugin code does wrong ends in a `PluginStatus` with a reason; only built-ins raise, because there it is a bug of
-ours. `docs/plugins.md` has the table of what is caught and what it costs.
+ours. `docs/plugins/broken.md` has the table of what is caught and what it costs.
 """
 
 from __future__ import annotations
