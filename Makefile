@@ -11,7 +11,7 @@ CONTAINER := $(shell find container -type f -not -path '*/__pycache__/*' -not -p
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TESTS ?=
 
-.PHONY: help chat test unit lint types bench crash soak size runtime image clean
+.PHONY: help chat test unit lint types docs bench crash soak size runtime image clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ types: $(STAMPS)/developing ## Check types
 	@$(BIN)/mypy container/runner/tests # apart: two folders called tests in one run confuse it
 	@for plugin in $(PLUGINS); do $(BIN)/mypy $$plugin || exit 1; done
 
+docs: $(STAMPS)/developing ## Build the documentation into site/ (DOCS=serve to read it while you write)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(DOCS),$(DOCS),build --strict)
+
 bench: runtime $(STAMPS)/image $(STAMPS)/developing ## Measure, and write docs/performance.md (about 15 minutes; BENCH=--quick for a look)
 	$(BIN)/python -m bench $(if $(BENCH),$(BENCH),--page docs/performance.md --json bench.json)
 
@@ -52,7 +55,7 @@ runtime:
 image: runtime $(STAMPS)/image ## Build the worker image
 
 clean: ## Remove what make has made in this folder
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

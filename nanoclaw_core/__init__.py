@@ -46,6 +46,9 @@ if TYPE_CHECKING:
         Missed,
         ModelRequest,
         Mount,
+        MountDecision,
+        MountRequest,
+        MountVerdict,
         OutboundFile,
         OutboundMessage,
         PluginState,
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
         FetchingChannel,
         MeasuringRuntime,
         ModelResponse,
+        MountPolicy,
         PausingRuntime,
         Provider,
         ProviderContext,
@@ -101,15 +105,18 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "models": "Address AgentGroup BuildContext Capabilities Choice ContainerSpec ContainerState Event FileKind "
     "InboundFile InboundKind InboundMessage LengthUnit Limits Manifest Missed ModelRequest Mount "
-    "OutboundFile OutboundMessage PluginState PluginStatus Progress Question Quote Receipt Sender "
-    "Sent SetupField UploadedFile clean_text",
+    "MountDecision MountRequest MountVerdict OutboundFile OutboundMessage PluginState PluginStatus Progress "
+    "Question Quote Receipt Sender Sent SetupField UploadedFile clean_text",
     "ports": "Action ActionCall ActionHost AskingChannel Channel ChannelContext ChannelFactory Check CheckContext "
     "CheckResult CheckStatus Clock ClosingProvider EditingChannel FetchingChannel MeasuringRuntime "
-    "ModelResponse PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
+    "ModelResponse MountPolicy PausingRuntime Provider ProviderContext ProviderFactory ReactingChannel ReadingRuntime "
     "Receive Runtime RuntimeFactory SettlingChannel StreamingChannel TypingChannel",
     "upstream": "HttpUpstream",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+#: Each name that is on its way out, with its module, what to use instead, and the release that removes it: see `deprecation`.
+_DEPRECATED: dict[str, tuple[str, str, str]] = {}
 
 __all__ = [
     "Action",
@@ -157,6 +164,10 @@ __all__ = [
     "ModelResponse",
     "ModelUnavailable",
     "Mount",
+    "MountDecision",
+    "MountPolicy",
+    "MountRequest",
+    "MountVerdict",
     "NanoClawError",
     "OutboundFile",
     "OutboundMessage",
@@ -193,6 +204,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # the type of the name asked for; type checkers see the imports above
+    if name in _DEPRECATED:
+        return import_module("nanoclaw_core.deprecation").outgoing(__name__, name, *_DEPRECATED[name])
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

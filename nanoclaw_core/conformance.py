@@ -153,10 +153,10 @@ def _cost(seconds: float, libraries: Sequence[str]) -> Finding:
 
 def _of_manifests(fields: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     if fields:
-        mute = [str(field["variable"]) for field in fields if field["required"] and not field["help"]]
-        why = (
-            f"{', '.join(mute)}: no help says where to get it" if mute else ", ".join(str(each["variable"]) for each in fields)
-        )
+        needed = [field for field in fields if field["required"] and not field["default"]]
+        mute = [str(field["variable"]) for field in needed if not (field["where"] or field["help"])]
+        named = ", ".join(str(field["variable"]) for field in fields)
+        why = f"{', '.join(mute)}: neither `where` nor `help` says where to get it" if mute else named
         yield Finding(subject="manifest", verdict=Verdict.WARN if mute else Verdict.PASS, why=why)
 
 
@@ -182,7 +182,7 @@ def _of_tests(folder: Path) -> Iterator[Finding]:
     last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "pytest said nothing")
     yield Finding(subject="tests", verdict=Verdict.FAIL if done.returncode else Verdict.PASS, why=last.strip("= "))
     if not report:
-        why = "no test inherits a contract, such as `ChannelContract`: see docs/plugins.md"
+        why = "no test inherits a contract, such as `ChannelContract`: see docs/plugins/conformance.md"
         yield Finding(subject="contract", verdict=Verdict.WARN, why=why)
     for place, capabilities in report.items():
         for capability, outcome in capabilities.items():

@@ -19,6 +19,7 @@
     ├── PluginUnusable          the plugin is left out, the rest goes on
     ├── InstallRefused          choose plugins that fit; nothing was changed
     ├── InstallFailed           the plugins are as they were, or `rollback`
+    ├── PackageNotMade          choose another name or place for the new plugin
     ├── InvalidPattern          correct the engage pattern
     ├── MessageTooLong          send it as a file
     ├── RuntimeUnavailable      wait for the container runtime, or start it
@@ -266,6 +267,19 @@ class InstallFailed(NanoClawError):
             else ("What was there before was put back.")
         )
         super().__init__(f"The plugins could not be changed ({what}): {reason.rstrip('.')}. {end}")
+
+
+class PackageNotMade(NanoClawError):
+    """A new plugin that was not written; nothing is left of it.
+
+    >>> print(PackageNotMade("pigeon", "nanoclaw-pigeon is there already. Choose another name"))
+    The plugin 'pigeon' was not made: nanoclaw-pigeon is there already. Choose another name.
+    """
+
+    exit_code = 3
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The plugin {name!r} was not made: {reason}.")
 
 
 class InvalidPattern(NanoClawError):

@@ -6,7 +6,7 @@ A plugin is a module (or object) behind an entry point of the group `nanoclaw`:
     dice = "nanoclaw_dice"
 
 Hooks are synchronous and *offer* things; input and output live in the async objects they offer. An implementation that
-raises, or is `async def`, costs only its own plugin. `docs/plugins.md` has one whole plugin per hook.
+raises, or is `async def`, costs only its own plugin. `docs/plugins/` has one whole plugin per hook.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pluggy
 
 from nanoclaw_core.models import Event
-from nanoclaw_core.ports import Action, ChannelFactory, Check, ProviderFactory, RuntimeFactory
+from nanoclaw_core.ports import Action, ChannelFactory, Check, MountPolicy, ProviderFactory, RuntimeFactory
 
 hookspec = pluggy.HookspecMarker("nanoclaw")
 hookimpl = pluggy.HookimplMarker("nanoclaw")
@@ -74,6 +74,19 @@ def nanoclaw_checks() -> Iterable[Check]:
     >>> @hookimpl
     ... def nanoclaw_checks():
     ...     return [Check(name="cage", run=look_into_the_cage)]
+    """
+    return ()
+
+
+@hookspec
+def nanoclaw_mount_policies() -> Iterable[MountPolicy]:
+    """Offer a say in which folders agents may see. Every policy must allow a mount; any may refuse or narrow it.
+
+    Nothing asks them yet: NanoClaw does not mount folders of the owner's so far.
+
+    >>> @hookimpl
+    ... def nanoclaw_mount_policies():
+    ...     return [MountPolicy(name="no-keys", summary="Hides ~/.ssh", judge=no_keys)]
     """
     return ()
 

@@ -480,6 +480,35 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountRequest:
+    """A folder or file of the owner's that an agent is to see below /workspace-extra.
+
+    `source` is absolute, with all links resolved; `target` is its path in the container.
+    """
+
+    agent_group: AgentGroup
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+class MountDecision(StrEnum):
+    """What a policy makes of a mount."""
+
+    ALLOW = "allow"  # as it was asked for
+    NARROW = "narrow"  # but read-only
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountVerdict:
+    """A decision and, unless it allows everything, the reason for it, for the person who asked."""
+
+    decision: MountDecision
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one container may use at most: bytes of memory (no swap beyond it), cores, processes, bytes of /tmp."""
 

@@ -1,7 +1,7 @@
 """Load the plugins that are enabled, and let a broken one lose only itself.
 
 Whatever plugin code does wrong ends in a `PluginStatus` with a reason; only built-ins raise, because there it is a bug of
-ours. `docs/plugins.md` has the table of what is caught and what it costs.
+ours. `docs/plugins/broken.md` has the table of what is caught and what it costs.
 """
 
 from __future__ import annotations
@@ -25,14 +25,24 @@ from nanoclaw_core import __version__, hookspecs
 from nanoclaw_core.errors import DuplicateName, NanoClawError, PluginUnusable, UnknownName
 from nanoclaw_core.gateway.parameters import tool_of
 from nanoclaw_core.installed import CORE, GROUP, Found, discover, one_line, refuse_ambiguous, unmet
-from nanoclaw_core.models import Event, Manifest, PluginState, PluginStatus, SetupField
+from nanoclaw_core.models import (
+    Event,
+    Manifest,
+    MountDecision,
+    MountRequest,
+    MountVerdict,
+    PluginState,
+    PluginStatus,
+    SetupField,
+)
 from nanoclaw_core.packages.records import Remains
-from nanoclaw_core.ports import Action, ChannelFactory, Check, ProviderFactory, RuntimeFactory
+from nanoclaw_core.ports import Action, ChannelFactory, Check, MountPolicy, ProviderFactory, RuntimeFactory
+from nanoclaw_core.sandbox.verdicts import combined
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Kind = Literal["channel", "provider", "action", "runtime", "check"]
+Kind = Literal["channel", "provider", "action", "runtime", "check", "mount-policy"]
 
 #: Each kind of offer, its hook and its record.
 _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
@@ -41,6 +51,7 @@ _KINDS: Final[Mapping[Kind, tuple[str, type]]] = {
     "action": ("nanoclaw_actions", Action),
     "runtime": ("nanoclaw_runtimes", RuntimeFactory),
     "check": ("nanoclaw_checks", Check),
+    "mount-policy": ("nanoclaw_mount_policies", MountPolicy),
 }
 
 #: Names become part of user ids (channels) and of tool names at the model's API (actions).
@@ -154,6 +165,10 @@ class Plugins:
     def remains(self) -> dict[str, Remains]:
         """What each plugin that is no built-in would leave in the home."""
         return {member.source.name: _remains(member) for member in self._members if not member.builtin}
+
+    def judge_mount(self, request: MountRequest) -> MountVerdict:
+        """What all mount policies together say of a mount; one that raises, or answers something else, refuses it."""
+        return combined({offer.value.name: _verdict(offer, request) for offer in self._offers("mount-policy").values()})
 
     def fields(self) -> list[SetupField]:
         """What the manifests of all channels and providers ask for."""
@@ -297,6 +312,18 @@ def _check_manifest(name: str, manifest: Manifest) -> None:
             re.compile(item.pattern)
         except re.error as error:
             raise ValueError(f"{name} has a pattern for {item.variable} that is no regular expression ({error})") from error
+
+
+def _verdict(offer: Offer[MountPolicy], request: MountRequest) -> MountVerdict:
+    try:
+        verdict: object = offer.value.judge(request)
+    except _FAILURES as error:
+        log.warning("plugin.mount_policy_failed", plugin=offer.plugin, policy=offer.value.name, exc_info=error)
+        return MountVerdict(decision=MountDecision.REFUSE, reason=f"the policy failed ({one_line(error)})")
+    if isinstance(verdict, MountVerdict):
+        return verdict
+    reason = f"the policy answered {type(verdict).__name__} instead of a verdict"
+    return MountVerdict(decision=MountDecision.REFUSE, reason=reason)
 
 
 def _import(source: Found, found: Sequence[Found]) -> object:

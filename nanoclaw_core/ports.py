@@ -27,6 +27,8 @@ from nanoclaw_core.models import (
     InboundMessage,
     Manifest,
     ModelRequest,
+    MountRequest,
+    MountVerdict,
     OutboundFile,
     OutboundMessage,
     PluginStatus,
@@ -519,6 +521,30 @@ class Check:
     name: str
     run: Callable[[CheckContext], AsyncIterator[CheckResult]]
     time_limit: float = 20.0
+
+
+# --- mounts ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountPolicy:
+    """A say in which folders of the owner's an agent may see: every policy must allow a mount, any may refuse or narrow it.
+
+    `judge` is pure: it returns at once, reads no file, and says the same of the same request. A path may hold anything that a
+    file system allows. A policy that raises refuses. NanoClaw does not mount folders of the owner's yet: until it does, no
+    host asks.
+
+    >>> def no_keys(request):
+    ...     if ".ssh" in request.source.parts:
+    ...         return MountVerdict(decision=MountDecision.REFUSE, reason="keys live there")
+    ...     return MountVerdict(decision=MountDecision.ALLOW)
+    >>> MountPolicy(name="no-keys", summary="Hides ~/.ssh", judge=no_keys).name
+    'no-keys'
+    """
+
+    name: str
+    summary: str
+    judge: Callable[[MountRequest], MountVerdict]
 
 
 # --- between the gateway and the workers ----------------------------------------------------------------------------------

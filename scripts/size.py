@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "nanoclaw_core"
-OUTSIDE_KERNEL = ("builtins", "cli", "testing", "store/migrations")
+OUTSIDE_KERNEL = ("builtins", "cli", "scaffold", "testing", "store/migrations")
 
 #: Direct dependencies that only the command line needs.
 FOR_PEOPLE = {"click", "prompt-toolkit", "rich"}

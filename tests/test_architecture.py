@@ -28,14 +28,14 @@ CORE = ROOT / "nanoclaw_core"
 
 #: From the ground up. A part imports only from floors below its own, and from itself.
 FLOORS = (
-    "errors filenames markdown mask models replacement snapshot",
+    "deprecation errors filenames markdown mask models replacement snapshot",
     "commands ports secrets",
     "hookspecs",
     "disk home loopwatch memory settings store supervise upstream installed switches",
     "journal mailbox sandbox first_start",
     "backup delivery gateway history packages pairing retention routing workers",
     "builtins plugins",
-    "conformance doctor offers operations",
+    "conformance doctor offers operations scaffold",
     "host testing",
     "control",
     "cli",

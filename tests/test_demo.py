@@ -10,6 +10,8 @@ import pytest
 from nanoclaw_core.builtins.demo import Demo, Json, reply_to
 from nanoclaw_core.errors import ModelUnavailable
 from nanoclaw_core.models import ModelRequest
+from nanoclaw_core.ports import Provider
+from nanoclaw_core.testing import ProviderContract
 
 BASH = {"name": "Bash", "input_schema": {}}
 SEND = {"name": "mcp__nanoclaw__send_message", "input_schema": {}}
@@ -207,3 +209,12 @@ def test_a_call_id_with_thousands_of_digits_is_not_ours() -> None:
 def test_tags_that_are_never_closed_cost_no_time(opened: str) -> None:
     """Each would be searched through the rest of the text: with a megabyte, for minutes."""
     assert "You said" in words(user(opened * 100_000))
+
+
+class TestDemo(ProviderContract):
+    def make_provider(self, url: str) -> Provider:
+        return Demo()
+
+    @pytest.fixture
+    def model(self) -> None:
+        """The demo asks nobody."""

@@ -22,17 +22,17 @@ import pytest
 from nanoclaw_core import hookspecs
 from nanoclaw_core.errors import CredentialRefused
 from nanoclaw_core.gateway.parameters import file_rules
-from nanoclaw_core.models import Event, Manifest, PluginState, SetupField
+from nanoclaw_core.models import AgentGroup, Event, Manifest, MountDecision, MountRequest, PluginState, SetupField
 from nanoclaw_core.plugins import load
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+PAGE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "plugins").glob("*.md")))
 HOOKS = [name for name in vars(hookspecs) if name.startswith("nanoclaw_")]
 VOCABULARY = ("errors", "models", "ports", "hookspecs")
 
 
 def blocks(language: str, page: str = PAGE) -> list[str]:
-    """The fenced blocks of a page in that language."""
+    """The fenced blocks of the pages for authors in that language; those with a title are the tutorial's, which is followed."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
@@ -97,11 +97,11 @@ def test_the_example_of_each_hook_implements_it(hook: str) -> None:
     assert [caller.name for caller in manager.get_hookcallers(module) or ()] == [hook]
 
 
-# --- docs/plugins.md --------------------------------------------------------------------------------------------------------
+# --- docs/plugins/ -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "nanoclaw_event"])
-def test_the_page_has_a_whole_plugin_for_each_hook_that_offers(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_have_a_whole_plugin_for_each_hook_that_offers(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "example", plugin_from(example_of(hook), "example"))
     (status,) = (status for status in load([], ["example"]).statuses if status.name == "example")
     assert len(status.offers) == 1
@@ -168,13 +168,30 @@ def test_the_channel_with_previews_on_the_page_keeps_the_contract_too(tmp_path: 
     assert pytest.main(options) == pytest.ExitCode.OK
 
 
+def test_the_provider_on_the_page_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test_example.py").write_text(next(block for block in blocks("python") if "class TestExample" in block))
+    monkeypatch.chdir(tmp_path)
+    options = ["-q", "--rootdir=.", "-c/dev/null", "-p", "no:cacheprovider", "-W", "error", "test_example.py"]
+    assert pytest.main(options) == pytest.ExitCode.OK
+
+
+def test_the_mount_policy_on_the_page_judges() -> None:
+    plugin = plugin_from(example_of("nanoclaw_mount_policies"), "keys")
+    agent = AgentGroup(id="a1", name="Andy", folder="main")
+    decisions = {
+        path: plugin.judge(MountRequest(agent_group=agent, source=Path(path), target="/workspace-extra/it")).decision
+        for path in ("/home/ada/.SSH", "/home/ada/notes")
+    }
+    assert decisions == {"/home/ada/.SSH": MountDecision.REFUSE, "/home/ada/notes": MountDecision.NARROW}
+
+
 def test_the_project_file_on_the_page_is_whole() -> None:
     (block,) = blocks("toml")
     project = tomllib.loads(block)["project"]
     assert project["entry-points"]["nanoclaw"] == {"dice": "nanoclaw_dice"}
 
 
-def test_the_page_speaks_of_every_hook_and_fixture() -> None:
+def test_the_pages_speak_of_every_hook_and_fixture() -> None:
     from nanoclaw_core.testing import pytest_plugin
 
     fixtures = [name for name in vars(pytest_plugin) if name.startswith("nanoclaw_")]

@@ -14,6 +14,7 @@ from nanoclaw_core.builtins.anthropic import nanoclaw_providers
 from nanoclaw_core.errors import ModelUnavailable, SettingInvalid
 from nanoclaw_core.models import ModelRequest
 from nanoclaw_core.ports import Provider, ProviderContext
+from nanoclaw_core.testing import ProviderContract
 from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 from nanoclaw_core.upstream import HttpUpstream
 
@@ -150,6 +151,20 @@ async def test_the_credential_appears_in_no_repr_and_no_log(
 def offered(name: str, settings: dict[str, str], warnings: list[str]) -> Provider:
     (factory,) = (factory for factory in nanoclaw_providers() if factory.name == name)
     return factory.create(ProviderContext(settings=settings, warn=warnings.append, refuse_real_models=True))
+
+
+class TestAnthropic(ProviderContract):
+    credential = KEY
+
+    def make_provider(self, url: str) -> Provider:
+        return offered("anthropic", {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url}, [])
+
+
+class TestClaudeSubscription(ProviderContract):
+    credential = KEY
+
+    def make_provider(self, url: str) -> Provider:
+        return offered("claude-subscription", {"CLAUDE_CODE_OAUTH_TOKEN": KEY, "ANTHROPIC_BASE_URL": url}, [])
 
 
 async def test_an_api_key_is_sent_without_a_warning(model: ScriptedModel) -> None:

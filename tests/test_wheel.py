@@ -31,6 +31,12 @@ def test_an_installed_package_builds_the_same_image_as_a_checkout(installed: Pat
     assert image_tag(packed, "debian:bookworm-slim") == image_tag(container_files(), "debian:bookworm-slim")
 
 
+def test_the_templates_of_new_plugins_are_all_there(installed: Path) -> None:
+    there, packed = (place / "nanoclaw_core" / "scaffold" / "templates" for place in (ROOT, installed))
+    names = {path.relative_to(there) for path in there.rglob("*") if path.is_file()}
+    assert {path.relative_to(packed) for path in packed.rglob("*") if path.is_file()} == names
+
+
 @pytest.mark.parametrize("name", ["py.typed", "store/migrations/versions", "store/migrations/env.py"])
 def test_its_data_files_are_there(installed: Path, name: str) -> None:
     assert (installed / "nanoclaw_core" / name).exists()

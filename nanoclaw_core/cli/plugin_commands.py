@@ -8,14 +8,18 @@ from typing import Any
 import click
 
 from nanoclaw_core.cli.base import Group, settings
+from nanoclaw_core.cli.scaffold import new_plugin
 
 
 @click.group(cls=Group)
 def plugin() -> None:
-    """Install, enable and list plugins.
+    """Install, enable, list, make and judge plugins.
 
     An installed plugin is imported only once it is enabled. Changes take effect at the next start of the host.
     """
+
+
+plugin.add_command(new_plugin)
 
 
 @plugin.command("list")

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing.actions import FakeActionHost, Said
     from nanoclaw_core.testing.channel import FakeChannel, FakeStreamingChannel
     from nanoclaw_core.testing.clock import FakeClock
-    from nanoclaw_core.testing.contracts import ActionContract, ChannelContract, CheckContract, Platform, Shown, Trouble
+    from nanoclaw_core.testing.contracts import (
+        ActionContract,
+        ChannelContract,
+        CheckContract,
+        MountPolicyContract,
+        Platform,
+        ProviderContract,
+        Shown,
+        Trouble,
+    )
     from nanoclaw_core.testing.fake_runtime import FakeRuntime
     from nanoclaw_core.testing.scripted_model import Reply, ScriptedModel
 
@@ -20,11 +29,14 @@ _HOMES = {
     "actions": "FakeActionHost Said",
     "channel": "FakeChannel FakeStreamingChannel",
     "clock": "FakeClock",
-    "contracts": "ActionContract ChannelContract CheckContract Platform Shown Trouble",
+    "contracts": "ActionContract ChannelContract CheckContract MountPolicyContract Platform ProviderContract Shown Trouble",
     "fake_runtime": "FakeRuntime",
     "scripted_model": "Reply ScriptedModel",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+#: Each name that is on its way out, with its module, what to use instead, and the release that removes it: see `deprecation`.
+_DEPRECATED: dict[str, tuple[str, str, str]] = {}
 
 __all__ = [
     "ActionContract",
@@ -35,7 +47,9 @@ __all__ = [
     "FakeClock",
     "FakeRuntime",
     "FakeStreamingChannel",
+    "MountPolicyContract",
     "Platform",
+    "ProviderContract",
     "Reply",
     "Said",
     "ScriptedModel",
@@ -45,6 +59,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # the type of the name asked for; type checkers see the imports above
+    if name in _DEPRECATED:
+        return import_module("nanoclaw_core.deprecation").outgoing(__name__, name, *_DEPRECATED[name])
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

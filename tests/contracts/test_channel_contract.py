@@ -6,6 +6,7 @@ import json
 import socket
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,32 @@ class TestTown(ChannelContract):
         return Town()
 
     def make_channel(self, platform: Town, context: ChannelContext) -> TownChannel:
+        return TownChannel(platform, context)
+
+
+class Inn(Town):
+    """A platform on which nobody can be written to who is not there."""
+
+    is_occupied = False
+
+    @asynccontextmanager
+    async def present(self) -> AsyncIterator[None]:
+        self.is_occupied = True
+        yield
+        self.is_occupied = False
+
+    def post(self, message: OutboundMessage) -> str:
+        if not self.is_occupied:
+            raise TryLater("nobody is there")
+        return super().post(message)
+
+
+class TestInn(ChannelContract):
+    @pytest.fixture
+    def platform(self) -> Inn:
+        return Inn()
+
+    def make_channel(self, platform: Inn, context: ChannelContext) -> TownChannel:
         return TownChannel(platform, context)
 
 

@@ -134,14 +134,25 @@ def test_a_package_that_imports_its_library_at_once_is_told_to_wait(install: Ins
     assert (finding.verdict, "imports hypothesis" in finding.why) == (Verdict.WARN, True)
 
 
-def test_a_required_field_without_help_is_named(install: Install) -> None:
-    field = 'Manifest(fields=(SetupField(variable="HUT_KEY", label="Key"),))'
+@pytest.mark.parametrize(
+    ("more", "verdict", "why"),
+    [
+        ("", Verdict.WARN, "HUT_KEY: neither `where` nor `help` says where to get it"),
+        (', where="In the hut."', Verdict.PASS, "HUT_KEY"),
+        (', help="Any key."', Verdict.PASS, "HUT_KEY"),
+        (', default="x"', Verdict.PASS, "HUT_KEY"),
+        (", required=False", Verdict.PASS, "HUT_KEY"),
+    ],
+    ids=["nothing", "where", "help", "default", "not required"],
+)
+def test_a_field_that_nobody_can_fill_is_named(install: Install, more: str, verdict: Verdict, why: str) -> None:
+    field = f'Manifest(fields=(SetupField(variable="HUT_KEY", label="Key"{more}),))'
     code = SOUND.replace("create=print", f"create=print, manifest={field}").replace(
         "import ChannelFactory", "import ChannelFactory, Manifest, SetupField"
     )
     install(code)
     finding = found("hut", "manifest")
-    assert (finding.verdict, finding.why) == (Verdict.WARN, "HUT_KEY: no help says where to get it")
+    assert (finding.verdict, finding.why) == (verdict, why)
 
 
 def test_tests_that_fail_fail_the_package(install: Install) -> None:

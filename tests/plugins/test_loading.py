@@ -15,7 +15,15 @@ from structlog.testing import capture_logs
 from nanoclaw_core import plugins as plugins_module
 from nanoclaw_core.errors import DuplicateName, PluginUnusable, UnknownName
 from nanoclaw_core.installed import discover
-from nanoclaw_core.models import Event, PluginState, PluginStatus
+from nanoclaw_core.models import (
+    AgentGroup,
+    Event,
+    MountDecision,
+    MountRequest,
+    MountVerdict,
+    PluginState,
+    PluginStatus,
+)
 from nanoclaw_core.packages.records import Remains
 from nanoclaw_core.plugins import Plugins, load
 
@@ -434,3 +442,50 @@ def test_a_plugin_that_hangs_while_it_is_loaded_is_named_in_the_log(shelf: Shelf
     assert [(line["event"], line["plugin"], line["distribution"]) for line in said] == [
         ("plugin.slow", "sloth", "nanoclaw-sloth 1.0")
     ]
+
+
+# --- mount policies -------------------------------------------------------------------------------------------------------
+
+POLICY = """
+from nanoclaw_core import MountDecision, MountPolicy, MountVerdict
+
+
+def judge(request):
+    {body}
+
+
+@hookimpl
+def nanoclaw_mount_policies():
+    return [MountPolicy(name="{name}", summary="", judge=judge)]
+"""
+ALLOW = "return MountVerdict(decision=MountDecision.ALLOW)"
+MOUNT = MountRequest(
+    agent_group=AgentGroup(id="a1", name="Andy", folder="main"), source=Path("/srv/vault"), target="/workspace-extra/vault"
+)
+
+
+def test_all_mount_policies_have_a_say(shelf: Shelf) -> None:
+    shelf.put("mine", POLICY.format(name="mine", body=ALLOW))
+    shelf.put("vault", POLICY.format(name="vault", body="return MountVerdict(decision=MountDecision.REFUSE, reason='no')"))
+    plugins = shelf.load()
+    assert status(plugins, "vault").offers == ("mount-policy vault",)
+    assert plugins.judge_mount(MOUNT) == MountVerdict(decision=MountDecision.REFUSE, reason="vault: no")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise OSError('cannot look')", "odd: the policy failed (OSError: cannot look)"),
+        ("raise SystemExit", "odd: the policy failed (SystemExit)"),
+        ("return True", "odd: the policy answered bool instead of a verdict"),
+    ],
+    ids=["raises", "exits", "says something else"],
+)
+def test_a_mount_policy_that_fails_refuses(shelf: Shelf, body: str, reason: str) -> None:
+    shelf.put("mine", POLICY.format(name="mine", body=ALLOW))
+    shelf.put("odd", POLICY.format(name="odd", body=body))
+    assert shelf.load().judge_mount(MOUNT) == MountVerdict(decision=MountDecision.REFUSE, reason=reason)
+
+
+def test_without_a_mount_policy_nothing_is_mounted(shelf: Shelf) -> None:
+    assert shelf.load().judge_mount(MOUNT).decision is MountDecision.REFUSE

@@ -138,11 +138,11 @@ class Spine:
 
     @asynccontextmanager
     async def no_pauses(self, host: Host) -> AsyncIterator[None]:
-        """Let time pass whenever a session does nothing but wait for its next try."""
+        """Let time pass whenever a session, or its delivery, does nothing but wait for its next try."""
 
         async def pass_time() -> None:
             while True:
-                await until(lambda: is_pausing(host))
+                await until(lambda: is_pausing(host) or host.delivery._retried)
                 await self.clock.advance(1)
 
         async with anyio.create_task_group() as tasks:

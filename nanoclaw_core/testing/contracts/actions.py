@@ -14,6 +14,7 @@ from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.gateway.parameters import read_arguments, tool_of
 from nanoclaw_core.ports import Action
 from nanoclaw_core.testing.actions import FakeActionHost
+from nanoclaw_core.testing.contracts.report import capability, not_claimed
 
 
 @pytest.mark.anyio
@@ -40,32 +41,40 @@ class ActionContract:
     def host(self) -> FakeActionHost:
         return FakeActionHost()
 
+    @capability("description")
     def test_an_agent_can_see_how_it_is_called(self, action: Action[Any]) -> None:
         tool = tool_of(action)
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,47}", action.name)
         assert action.description.strip()
         assert json.loads(json.dumps(tool.schema))["type"] == "object"
 
+    @capability("description")
     def test_every_parameter_is_described(self, action: Action[Any]) -> None:
         fields = tool_of(action).schema["properties"]
         assert [name for name, field in fields.items() if not field.get("description", "").strip()] == []
 
+    @capability("calls")
     async def test_a_call_is_answered(self, action: Action[Any], arguments: Mapping[str, Any], host: FakeActionHost) -> None:
         assert (await host.carry_out(action, arguments)).strip()
 
+    @capability("calls")
     async def test_an_argument_that_it_does_not_know_is_named(self, action: Action[Any], arguments: Mapping[str, Any]) -> None:
         with pytest.raises(msgspec.ValidationError, match="no_such_parameter"):
             read_arguments(action, {**arguments, "no_such_parameter": 1})
 
+    @capability("refusals")
     async def test_what_it_refuses_it_gives_a_reason_for(
         self, action: Action[Any], refused: Sequence[Mapping[str, Any]], host: FakeActionHost
     ) -> None:
+        if not refused:
+            not_claimed("this test names nothing that is `refused`")
         for number, arguments in enumerate(refused):
             with pytest.raises((NanoClawError, msgspec.ValidationError)) as refusal:
                 await host.carry_out(action, arguments, f"refused-{number}")
             assert str(refusal.value).strip()
         assert host.said == []
 
+    @capability("repetition")
     async def test_with_the_same_key_it_says_nothing_twice(
         self, action: Action[Any], arguments: Mapping[str, Any], host: FakeActionHost
     ) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import stat
-import threading
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -40,6 +37,7 @@ from nanoclaw_core.ports import (
     StreamingChannel,
     TypingChannel,
 )
+from nanoclaw_core.testing.contracts.belongings import Belongings
 from nanoclaw_core.testing.contracts.inbox import Inbox, connected, eventually
 from nanoclaw_core.testing.contracts.platform import Platform, Trouble
 from nanoclaw_core.testing.contracts.report import capability, not_claimed
@@ -65,8 +63,8 @@ class ChannelContract:
         raise NotImplementedError("a method `make_channel` that returns the channel under test")
 
     @pytest.fixture
-    def inbox(self) -> Inbox:
-        return Inbox()
+    def inbox(self, platform: Platform) -> Inbox:
+        return Inbox(platform.present)
 
     @pytest.fixture
     async def channel(self, platform: Platform, inbox: Inbox) -> Channel:
@@ -505,12 +503,12 @@ class ChannelContract:
 
     @capability("clean end")
     async def test_nothing_is_left_when_it_is_cancelled(self, channel: Channel, platform: Platform, inbox: Inbox) -> None:
-        before = _Belongings()
+        before = Belongings()
         async with connected(channel, inbox):
             await platform.say("hello")
             await inbox.received(1)
             await channel.send(self._message(platform, "hello yourself"))
-        await eventually(lambda: not _Belongings().more_than(before))
+        await eventually(lambda: not Belongings().more_than(before))
 
     # --- what the tests share ---------------------------------------------------------------------------------------------
 
@@ -542,38 +540,6 @@ class ChannelContract:
                 return await channel.send(message)
             except TryLater as later:
                 await anyio.sleep(min(later.after or 0.05, 5))
-
-
-class _Belongings:
-    """What this process has of its own: tasks, threads, sockets, child processes."""
-
-    def __init__(self) -> None:
-        self.tasks = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-        self.threads = {thread for thread in threading.enumerate() if "AnyIO" not in thread.name}
-        self.sockets = _sockets()
-        self.children = _children()
-
-    def more_than(self, other: _Belongings) -> list[str]:
-        """What was not there before."""
-        found = [f"task {task.get_name()}" for task in self.tasks - other.tasks]
-        found += [f"thread {thread.name}" for thread in self.threads - other.threads]
-        found += [f"{self.sockets - other.sockets} sockets"] * (self.sockets > other.sockets)
-        return found + [f"process {pid}" for pid in self.children - other.children]
-
-
-def _sockets() -> int:
-    """How many this process has open."""
-    found = 0
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208  # links that vanish while they are read
-        with suppress(OSError):
-            found += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
-    return found
-
-
-def _children() -> set[str]:
-    """Their process ids, where the system says them (Linux)."""
-    files = Path("/proc/self/task").glob("*/children")
-    return {pid for file in files for pid in file.read_text().split()}
 
 
 def _file(folder: Path, name: str, content: bytes) -> OutboundFile:

@@ -11,6 +11,7 @@ import pytest
 from nanoclaw_core.errors import ModelUnavailable, RuntimeUnavailable
 from nanoclaw_core.ports import Check, CheckContext, CheckResult, CheckStatus, Provider, Runtime
 from nanoclaw_core.testing.clock import FakeClock
+from nanoclaw_core.testing.contracts.report import capability
 
 
 @pytest.mark.anyio
@@ -40,19 +41,23 @@ class CheckContract:
             clock=FakeClock(),
         )
 
+    @capability("lines")
     async def test_every_line_says_something_and_nothing_twice(self, check: Check, context: CheckContext) -> None:
         lines = await _lines(check, context)
         assert all(line.name and line.reason for line in lines)
         assert len({(line.name, line.reason) for line in lines}) == len(lines)
 
+    @capability("lines")
     async def test_whatever_failed_comes_with_what_to_do(self, check: Check, context: CheckContext) -> None:
         assert [line.reason for line in await _lines(check, context) if line.status is CheckStatus.FAIL and not line.fix] == []
 
+    @capability("secrets")
     async def test_no_line_shows_the_value_of_a_variable(
         self, check: Check, context: CheckContext, variables: Mapping[str, str]
     ) -> None:
         assert [value for value in variables.values() if value in repr(await _lines(check, context))] == []
 
+    @capability("harmless")
     async def test_looking_changes_nothing(self, check: Check, context: CheckContext) -> None:
         before = _everything_below(context.home)
         await _lines(check, context)

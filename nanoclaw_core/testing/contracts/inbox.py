@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import anyio
 from anyio.abc import TaskStatus
@@ -18,9 +18,13 @@ PATIENCE = 20
 
 
 class Inbox:
-    """A `Receive` that stores what comes, and knows repeated ids. The cursor is one for all lives of a channel."""
+    """A `Receive` that stores what comes, and knows repeated ids. The cursor is one for all lives of a channel.
 
-    def __init__(self) -> None:
+    `present` is entered whenever a channel has begun to run: see `Platform.present`.
+    """
+
+    def __init__(self, present: Callable[[], AbstractAsyncContextManager[None]] = nullcontext) -> None:
+        self.present = present
         self.messages: list[InboundMessage] = []
         self.too_long: set[str] = set()
         self.cursor: str | None = None
@@ -70,7 +74,8 @@ async def connected(channel: Channel, inbox: Inbox) -> AsyncIterator[None]:
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             await tasks.start(_keep_running, channel, inbox, name="channel under test")
-            yield
+            async with inbox.present():
+                yield
             tasks.cancel_scope.cancel()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,6 +46,13 @@ class Platform:
     async def say(self, text: str, *, message_id: str | None = None) -> str:
         """Let the person write in the private chat; return the message's id. The same id again is the same message again."""
         raise NotImplementedError
+
+    def present(self) -> AbstractAsyncContextManager[None]:
+        """The person is there in this block, which is entered when the channel has begun to run.
+
+        Only for platforms on which nobody can be written to who is not there, such as those that people connect to.
+        """
+        return nullcontext()
 
     @property
     def typings(self) -> int:
