@@ -6,8 +6,6 @@ Nothing in this module imports a plugin.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 from nanoclaw_core import __version__
 from nanoclaw_core.errors import HomeUnusable, PluginUnusable, UnknownName
+from nanoclaw_core.replacement import replace_file
 
 log = structlog.get_logger()
 
@@ -177,14 +176,8 @@ def refuse_ambiguous(carriers: Sequence[Found]) -> None:
 
 
 def _write(home: Path, names: Iterable[str]) -> None:
-    """Replace `plugins.json` as a whole, so that a crash leaves the old list or the new one. mkstemp makes it 0600."""
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix="plugins.json.", dir=home)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"enabled": sorted(names)}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(home / "plugins.json")
+        replace_file(home / "plugins.json", json.dumps({"enabled": sorted(names)}, indent=2).encode())
     except OSError as error:
         raise HomeUnusable(home, f"its plugins.json cannot be written ({one_line(error)})") from error
 

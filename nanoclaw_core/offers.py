@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+import anyio
 from anyio import to_thread
 
 from nanoclaw_core.models import Manifest
@@ -15,6 +16,7 @@ from nanoclaw_core.supervise import Health, State, survive
 from nanoclaw_core.switches import switched_off
 
 DEMO = "demo"
+MADE_WITHIN = 30.0  # seconds
 _NO_CREDENTIAL = "No credential is set, so the demo provider answers. Set ANTHROPIC_API_KEY to talk to Claude."
 
 
@@ -79,9 +81,11 @@ async def _make(factory: ChannelFactory, context: ChannelContext, channels: dict
     """Add the channel, or return why it cannot be made. It is made in a thread: platform libraries import slowly."""
 
     async def make() -> None:
-        channels[factory.name] = await to_thread.run_sync(factory.create, context)
+        channels[factory.name] = await to_thread.run_sync(factory.create, context, abandon_on_cancel=True)
 
-    return await survive(f"channel {factory.name}", make())
+    with anyio.move_on_after(MADE_WITHIN):
+        return await survive(f"channel {factory.name}", make())
+    return f"its plugin did not make it within {MADE_WITHIN:g} s; upgrade it, or `nanoclaw channel disable {factory.name}`"
 
 
 def idle_reason(name: str, manifest: Manifest, settings: Settings, off: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -60,6 +61,9 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 #: What plugin code may throw without taking the host along; SystemExit is a plugin that calls `sys.exit`.
 _FAILURES: Final = (Exception, SystemExit)
 
+#: Seconds after which a plugin that is still being loaded is named in the log: it may hang, and everything waits for it.
+_SLOW: Final = 10.0
+
 #: A `nanoclaw_event` that failed this often is not called again.
 _EVENT_FAILURES: Final = 3
 
@@ -109,7 +113,8 @@ def load(enabled: Collection[str], builtins: Sequence[str], trace: Trace | None 
             left_out.append(_status(source, PluginState.AVAILABLE))
             continue
         try:
-            members.append(hooks.add(source, _import(source, found), builtin=False))
+            with _named_if_slow(source):
+                members.append(hooks.add(source, _import(source, found), builtin=False))
         except PluginUnusable as error:
             left_out.append(_broken(source, error))
     clashes = _clashes(members)
@@ -352,6 +357,19 @@ def _clashes(members: Sequence[_Member]) -> dict[Found, list[DuplicateName]]:
             if not one.builtin:
                 clashes.setdefault(one.source, []).append(error)
     return clashes
+
+
+@contextmanager
+def _named_if_slow(source: Found) -> Generator[None]:
+    """Say in the log which plugin it is that takes so long: a thread cannot be made to leave it."""
+    details = {"plugin": source.name, "distribution": source.label, "seconds": _SLOW}
+    timer = threading.Timer(_SLOW, log.warning, ("plugin.slow",), details)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

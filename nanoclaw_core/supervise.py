@@ -17,6 +17,9 @@ from nanoclaw_core.ports import Clock
 
 log = structlog.get_logger()
 
+#: What somebody else's code may end with; SystemExit is a library that calls `sys.exit`.
+_FAILURES = (Exception, SystemExit)
+
 
 class SystemClock:
     """The machine's own clock."""
@@ -144,7 +147,7 @@ async def supervise(
             log.error("supervised.ended", part=health.name, reason=str(error))
             health.become(State.ENDED, clock.time(), str(error))
             return str(error)
-        except Exception as error:
+        except _FAILURES as error:
             reason = reason_of(error)
             log.warning("supervised.failed", part=health.name, reason=reason, exc_info=not isinstance(error, NanoClawError))
         if clock.monotonic() - began >= steady:
@@ -167,7 +170,7 @@ async def survive(
         await work
     except passing:
         raise
-    except Exception as error:
+    except _FAILURES as error:
         reason = reason_of(error)
         (warn or log.warning)("survived", what=what, reason=reason, exc_info=not isinstance(error, NanoClawError))
         return reason

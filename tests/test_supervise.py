@@ -96,6 +96,19 @@ async def test_a_part_that_returns_is_started_again(nanoclaw_clock: FakeClock) -
     assert health.reason.startswith("it ended by itself")
 
 
+async def test_a_part_that_calls_sys_exit_is_started_again(nanoclaw_clock: FakeClock) -> None:
+    health = Health(name="part")
+
+    async def run(task_status: TaskStatus[None]) -> None:
+        raise SystemExit("it had enough")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervise, run, health, nanoclaw_clock)
+        await nanoclaw_clock.advance(1)
+        tasks.cancel_scope.cancel()
+    assert (health.restarts, health.reason) == (2, "SystemExit: it had enough (next try within 2 s)")
+
+
 async def test_whoever_asks_waits_once_and_in_the_order_of_asking() -> None:
     callers = Callers()
     for name in "abcab":

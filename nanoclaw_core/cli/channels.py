@@ -17,9 +17,9 @@ from nanoclaw_core.cli import logs
 from nanoclaw_core.cli.operation import operate, status_of_host
 from nanoclaw_core.cli.restart import offer_restart
 from nanoclaw_core.cli.table import show as show_table
-from nanoclaw_core.cli.table import show_findings
+from nanoclaw_core.cli.table import show_findings, show_notes
 from nanoclaw_core.cli.text import duration, one_line
-from nanoclaw_core.errors import CredentialRefused, NanoClawError, PluginUnusable, UnknownName
+from nanoclaw_core.errors import CredentialRefused, NanoClawError, PluginUnusable
 from nanoclaw_core.host import BUILTINS
 from nanoclaw_core.mask import Mask
 from nanoclaw_core.models import PluginState
@@ -45,7 +45,7 @@ class ChannelMissing(NanoClawError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(
             f"There is no channel named {name!r}. Known: {', '.join(sorted(known))}. "
-            "One that comes as a package is installed first, with pip into NanoClaw's environment."
+            "One that comes as a package is installed first: `nanoclaw plugin install`."
         )
 
 
@@ -90,6 +90,18 @@ def find_channel(settings: Settings, name: str) -> Found:
     raise ChannelMissing(name, {*plugins.channels(), *available})
 
 
+def enabled_channel(settings: Settings, name: str) -> ChannelFactory:
+    """The channel called `name`, which is of no use while its plugin is not enabled.
+
+    Raises:
+        ChannelMissing: there is none. ChannelNotReady: its plugin is not enabled. PluginUnusable: its plugin is broken.
+    """
+    found = find_channel(settings, name)
+    if found.to_enable:
+        raise ChannelNotReady(f"{name} is installed, but its plugin is not enabled: `nanoclaw channel setup {name}`.")
+    return found.factory
+
+
 def _short(distribution: str) -> str:
     return canonicalize_name(distribution).removeprefix("nanoclaw-")
 
@@ -115,6 +127,9 @@ def show(settings: Settings, as_json: bool) -> None:
         return
     cells = [(row["name"], _state(row), _host_says(row, host), row["summary"]) for row in rows]
     show_table("Channels", ("NAME", "SET UP", "HOST", ""), [[one_line(cell, 300) for cell in line] for line in cells])
+    show_notes(
+        [f"{row['name']}: {one_line(row['host']['reason'], 300)}" for row in rows if row["host"] and row["host"]["reason"]]
+    )
     for status in plugins.statuses:
         if status.state is PluginState.AVAILABLE:
             label = f"{status.distribution} {status.version}"
@@ -146,8 +161,7 @@ def _host_says(row: Mapping[str, Any], host: Mapping[str, Any] | None) -> str:
         return "none runs"
     if row["host"] is None:
         return "knows it from its next start on"
-    state, reason = row["host"]["state"], row["host"]["reason"]
-    return f"{state}: {reason}" if reason else str(state)
+    return str(row["host"]["state"])
 
 
 # --- asking the platform --------------------------------------------------------------------------------------------------
@@ -184,10 +198,10 @@ async def ask_platform(factory: ChannelFactory, given: Mapping[str, str]) -> str
 def check(settings: Settings, name: str | None) -> int:
     """Print what each platform says of what is set; 1 when one refuses, or cannot be asked."""
     logs.silence()
-    offers = load(installed.enabled(settings.home), BUILTINS).channels()
-    if name is not None and name not in offers:
-        raise UnknownName("channel", name, offers)
-    factories = [offer.value for offer in offers.values() if name in (None, offer.value.name)]
+    if name is None:
+        factories = [offer.value for offer in load(installed.enabled(settings.home), BUILTINS).channels().values()]
+    else:
+        factories = [enabled_channel(settings, name)]
     off = switched_off(settings.home)
     lines = anyio.run(_check_all, settings, factories, off)
     failed = sum(status == "fail" for status, *_ in lines)
@@ -218,13 +232,9 @@ def pair(settings: Settings, name: str) -> None:
     """Make a code and print it, with what to do.
 
     Raises:
-        UnknownName: there is no such channel. ChannelNotReady: it pairs with nobody, or cannot be written to.
+        ChannelMissing: there is no such channel. ChannelNotReady: it pairs with nobody, or cannot be written to.
     """
-    logs.silence()
-    offers = load(installed.enabled(settings.home), BUILTINS).channels()
-    if name not in offers:
-        raise UnknownName("channel", name, offers)
-    manifest = offers[name].value.manifest
+    manifest = enabled_channel(settings, name).manifest
     if not manifest.pairs:
         raise ChannelNotReady(f"{name} needs no pairing: whoever can use it is the owner.")
     reason = idle_reason(name, manifest, settings, switched_off(settings.home))
@@ -287,12 +297,9 @@ def disable(settings: Settings, name: str, restart: bool) -> None:
     """Switch a channel off.
 
     Raises:
-        UnknownName: there is no such channel. ChannelNotReady: it cannot be switched off.
+        ChannelMissing: there is no such channel. ChannelNotReady: it cannot be switched off.
     """
-    logs.silence()
-    offers = load(installed.enabled(settings.home), BUILTINS).channels()
-    if name not in offers:
-        raise UnknownName("channel", name, offers)
+    enabled_channel(settings, name)
     if name == TERMINAL:
         raise ChannelNotReady("The terminal stays on: it is how `nanoclaw chat` reaches the host, and the host you.")
     if not switch(settings.home, name, on=False):

@@ -9,9 +9,8 @@ concerns: see `losses`.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
@@ -22,6 +21,7 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
 from nanoclaw_core.delivery.changes import change
+from nanoclaw_core.delivery.lanes import DEADLINE, Key, Lane
 from nanoclaw_core.delivery.losses import DOUBT, Loss, tell_owner
 from nanoclaw_core.delivery.parts import parts_of
 from nanoclaw_core.delivery.previews import take_away
@@ -38,57 +38,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 SEND_TIMEOUT = 60.0
-DEADLINE = 72 * 3600.0
 _LONGEST_PAUSE = 300.0
 _LONGEST_DOUBT = 1800.0  # a notice that perhaps arrives each time should not come every few minutes
-_LEAST_TRYING = 3600.0  # also for what grew old while no host ran
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
-    session_id: str
-    channel: str
-    account: str
-    chat: str
-
-
-@dataclass(slots=True, kw_only=True)
-class _Lane:
-    mailbox: Mailbox
-    clock: Clock
-    began: float  # monotonic
-    current: OutboundRow | None = None
-    rows: deque[OutboundRow] = field(default_factory=deque)
-    nudge: anyio.Event = field(default_factory=anyio.Event)
-    _queued: dict[int, float] = field(default_factory=dict)  # monotonic: the wall clock may be set meanwhile
-
-    def offer(self, row: OutboundRow) -> None:
-        if row != self.current and all(row.seq != known.seq for known in self.rows):
-            self.rows.append(row)
-            age = 0.0 if row.queued_at is None else self.clock.time() - row.queued_at
-            self._queued[row.seq] = self.clock.monotonic() - max(0.0, age)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the current row has waited for too long, here and in earlier hosts."""
-        now = self.clock.monotonic()
-        queued = self._queued.get(self.current.seq, self.began) if self.current else now
-        return now - queued > DEADLINE and now - self.began >= _LEAST_TRYING
-
-    def next(self) -> OutboundRow | None:
-        self.current = self.rows.popleft() if self.rows else None
-        return self.current
-
-    async def queue(self, key: str, notice: NewOutbound, *, first: bool) -> None:
-        """Add a notice, before everything that waits or behind it."""
-        await self.mailbox.add_outbound(key, notice)
-        same = [
-            row for row in await self.mailbox.due() if (row.kind, row.to, row.text) == (notice.kind, notice.to, notice.text)
-        ]
-        for row in same[-1:]:  # none when an earlier host did this, too, and the notice was delivered since
-            self.offer(row)
-            if first:
-                self.rows = deque([row, *(other for other in self.rows if other.seq != row.seq)])
 
 
 class Delivery:
@@ -112,9 +63,10 @@ class Delivery:
         self._clock = clock
         self._tell = tell
         self._moved = moved
-        self._lanes: dict[_Key, _Lane] = {}
+        self._lanes: dict[Key, Lane] = {}
         self._callers = Callers()
         self._retried: set[str] = set()
+        self._tasks: TaskGroup | None = None
 
     def wake(self, session_id: str) -> None:
         """There may be new outbound rows in this session."""
@@ -156,7 +108,8 @@ class Delivery:
 
     async def run(self, task_status: TaskStatus[None]) -> None:
         """Deliver until cancelled."""
-        async with anyio.create_task_group() as lanes:
+        async with anyio.create_task_group() as self._tasks:
+            lanes = self._tasks
             task_status.started()
             for session, _ in await self._database.read(sessions.attention):
                 self.wake(session.id)
@@ -184,13 +137,13 @@ class Delivery:
         if not due:  # a host may have died between the last receipt and this
             await self._settle(session_id, mailbox)
         for row in due:
-            key = _Key(session_id=session_id, channel=row.to.channel, account=row.to.account, chat=row.to.chat)
+            key = Key(session_id=session_id, channel=row.to.channel, account=row.to.account, chat=row.to.chat)
             if key not in self._lanes:
-                self._lanes[key] = _Lane(mailbox=mailbox, clock=self._clock, began=self._clock.monotonic())
+                self._lanes[key] = Lane(mailbox=mailbox, clock=self._clock, began=self._clock.monotonic())
                 lanes.start_soon(self._drain, key, name=f"lane {row.to.channel}")
             self._lanes[key].offer(row)
 
-    async def _drain(self, key: _Key) -> None:
+    async def _drain(self, key: Key) -> None:
         lane = self._lanes[key]
         try:
             while row := lane.next():
@@ -205,7 +158,7 @@ class Delivery:
         if seen is not None and await mailbox.is_idle():
             await self._database.write(partial(sessions.settle, session_id=session_id, seen=seen))
 
-    async def _deliver(self, lane: _Lane, row: OutboundRow) -> None:
+    async def _deliver(self, lane: Lane, row: OutboundRow) -> None:
         """Try until the row has a final receipt."""
         pauses = Pauses(first=1.0, most=_LONGEST_PAUSE if row.kind is OutboundKind.MESSAGE else _LONGEST_DOUBT)
         while (later := await self._attempt(lane, row)) is not None:
@@ -219,7 +172,7 @@ class Delivery:
             lane.nudge = anyio.Event()
             await sleep_or(self._clock, pauses.next() if later.after is None else later.after, lane.nudge)
 
-    async def _attempt(self, lane: _Lane, row: OutboundRow) -> TryLater | None:
+    async def _attempt(self, lane: Lane, row: OutboundRow) -> TryLater | None:
         """Send what is left of the row; None when its receipt is final."""
         channel = self._channels.get(row.to.channel)
         if channel is None:
@@ -234,7 +187,7 @@ class Delivery:
             return TryLater(str(unknown))
         return TryLater(failure) if failure else None
 
-    async def _send(self, lane: _Lane, row: OutboundRow, channel: Channel) -> None:
+    async def _send(self, lane: Lane, row: OutboundRow, channel: Channel) -> None:
         mailbox = lane.mailbox
         if row.kind is OutboundKind.SETTLED:
             if row.replaces is not None:
@@ -303,16 +256,22 @@ class Delivery:
                 raise Refused(f"the chat moved to {moved.chat}, and at once to {again.chat}") from again
 
     async def answered(self, session_id: str, question: OutboundRow, text: str) -> None:
-        """Show under a question, where the channel can, that it was answered with `text`."""
+        """Have it shown under a question, where the channel can, that it was answered with `text`; nobody waits for that."""
         channel = self._channels.get(question.to.channel)
-        if channel is not None and isinstance(channel, AskingChannel):
+        if channel is not None and isinstance(channel, AskingChannel) and self._tasks is not None:
+            self._tasks.start_soon(self._show_answer, channel, session_id, question, text)
+
+    async def _show_answer(self, channel: AskingChannel, session_id: str, question: OutboundRow, text: str) -> None:
+        async def show() -> None:
             session = await self._database.read(partial(sessions.session, session_id=session_id))
             sent = (await (await self._mailboxes.open(session)).receipt(question.seq)).sent
             if sent:
-                with anyio.move_on_after(SEND_TIMEOUT / 10):
-                    await survive("answered", channel.answered(question.to, sent[max(sent)], text))
+                await channel.answered(question.to, sent[max(sent)], text)
 
-    async def _give_up(self, lane: _Lane, row: OutboundRow, reason: str, *, is_refused: bool = False) -> None:
+        with anyio.move_on_after(SEND_TIMEOUT):
+            await survive("answered", show())
+
+    async def _give_up(self, lane: Lane, row: OutboundRow, reason: str, *, is_refused: bool = False) -> None:
         """Leave the row, and say so first: who dies in between says it again, in the same words under the same key."""
         if row.kind is OutboundKind.MESSAGE:
             is_part = bool((await lane.mailbox.receipt(row.seq)).sent)
@@ -322,12 +281,12 @@ class Delivery:
         await lane.mailbox.undeliverable(row.seq, reason)
         self._report("delivery.failed", row, reason)
 
-    async def _tell_chat(self, lane: _Lane, loss: Loss, is_reachable: bool) -> None:
+    async def _tell_chat(self, lane: Lane, loss: Loss, is_reachable: bool) -> None:
         """At once where the platform answers; else in its turn, and once for all that was lost in the same outage."""
         if is_reachable or all(row.kind is not OutboundKind.NOTICE for row in lane.rows):
             await lane.queue(f"loss-{loss.row.seq}", loss.for_chat(), first=is_reachable)
 
-    async def _doubt(self, lane: _Lane, row: OutboundRow, reason: str) -> None:
+    async def _doubt(self, lane: Lane, row: OutboundRow, reason: str) -> None:
         """The row may or may not have arrived: never twice, but not silently either."""
         await lane.queue(f"doubt-{row.seq}", NewOutbound(to=row.to, text=DOUBT, kind=OutboundKind.NOTICE), first=True)
         await lane.mailbox.undeliverable(row.seq, f"outcome unknown: {reason}")

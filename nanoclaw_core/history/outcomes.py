@@ -127,7 +127,7 @@ def standing(connection: Connection, home: Path, message: Accepted) -> Standing:
         return Standing(message=message, outcomes=(Outcome(agent="", session="", state=State.IGNORED, at=message.routed_at),))
     outcomes: list[Outcome] = []
     faults: list[str] = []
-    for listener in history.listeners(connection, message.address):
+    for listener in history.listeners(connection, message):
         with mailbox_history(home / listener.session.folder) as mailbox:
             trace = mailbox.trace(row_id(listener.session.id, message.number))
             if trace:

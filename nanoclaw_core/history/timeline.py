@@ -74,7 +74,7 @@ def _timeline(connection: Connection, home: Path, message: Accepted) -> Timeline
     faults: list[str] = []
     turns: list[tuple[str, Turn]] = []
     heard: list[str] = []
-    for listener in history.listeners(connection, message.address):
+    for listener in history.listeners(connection, message):
         with mailbox_history(home / listener.session.folder) as mailbox:
             trace = mailbox.trace(row_id(listener.session.id, message.number))
             faults += mailbox.faults if trace or not mailbox.is_whole else ()

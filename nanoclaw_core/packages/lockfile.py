@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ import msgspec
 from nanoclaw_core.errors import HomeUnusable, InstallRefused
 from nanoclaw_core.installed import one_line
 from nanoclaw_core.packages.records import Lock, Package
+from nanoclaw_core.replacement import replace_file
 
 _KEPT: Final = 3  # previous sets, with their wheels
 
@@ -41,7 +41,7 @@ def read_lock(home: Path) -> Lock | None:
 
 
 def write_lock(home: Path, lock: Lock) -> None:
-    """Replace the lock as a whole; forget the sets that are too old, and their wheels. mkstemp makes the file 0600.
+    """Replace the lock as a whole; forget the sets that are too old, and their wheels.
 
     Raises:
         HomeUnusable: it cannot be written.
@@ -49,12 +49,7 @@ def write_lock(home: Path, lock: Lock) -> None:
     lock = replace(lock, previous=lock.previous[:_KEPT])
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix="plugins.lock.", dir=home)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(lock_path(home))
+        replace_file(lock_path(home), msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n")
         _forget_wheels(home, {package.sha256 for each in (lock.current, *lock.previous) for package in each.packages})
     except OSError as error:
         raise HomeUnusable(home, f"its plugins.lock cannot be written ({one_line(error)})") from error

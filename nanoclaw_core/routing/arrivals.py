@@ -24,7 +24,7 @@ from nanoclaw_core.supervise import Pauses, reason_of, survive
 
 log = structlog.get_logger()
 
-_CHATS_AT_ONCE: Final = 4
+_FILES_AT_ONCE: Final = 4
 _TIMEOUT: Final = 180.0  # seconds for one try of one file
 _PATIENCE: Final = 600.0  # seconds until a file is given up
 _MIB: Final = 1024 * 1024
@@ -57,7 +57,7 @@ class Arrivals:
         self._released = released
         self._arrived: dict[int, list[Arrived]] = {}
         self._lanes: dict[Address, deque[JournalEntry]] = {}
-        self._chats = anyio.CapacityLimiter(_CHATS_AT_ONCE)
+        self._tries = anyio.CapacityLimiter(_FILES_AT_ONCE)
         self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:
@@ -100,12 +100,11 @@ class Arrivals:
 
     async def _fetch_all(self, chat: Address) -> None:
         """Fetch the files of the message that opened the lane; those behind it go on, too, and may open it again."""
-        async with self._chats:
-            entry = self._lanes[chat][0]
-            names = names_for(entry.message.files)
-            self._arrived[entry.seq] = [
-                await self._fetched(entry, file, name) for file, name in zip(entry.message.files, names, strict=True)
-            ]
+        entry = self._lanes[chat][0]
+        names = names_for(entry.message.files)
+        self._arrived[entry.seq] = [
+            await self._fetched(entry, file, name) for file, name in zip(entry.message.files, names, strict=True)
+        ]
         self.releases += 1
         self.held -= {waiting.seq for waiting in self._lanes.pop(chat)}
         self._released()
@@ -128,15 +127,17 @@ class Arrivals:
         pauses, began = Pauses(first=1.0, most=60.0), self._clock.monotonic()
         while True:
             try:
-                await self._require_room()
-                failure = await self._try(channel.fetch(file), path)
+                async with self._tries:  # not while it pauses, lest others wait for a file that nobody gives out
+                    await self._require_room()
+                    failure = await self._try(channel.fetch(file), path)
             except (Refused, DiskLow) as error:
                 return reason_of(error)
             if failure is None:
                 return ""
-            if self._clock.monotonic() - began > _PATIENCE:
+            pause = pauses.next() if failure.after is None else failure.after
+            if self._clock.monotonic() - began + pause > _PATIENCE:
                 return str(failure)
-            await self._clock.sleep(pauses.next() if failure.after is None else failure.after)
+            await self._clock.sleep(pause)
 
     async def _try(self, chunks: AsyncIterator[bytes], path: Path) -> TryLater | None:
         """Write what comes; None when the file is whole."""

@@ -72,12 +72,14 @@ class AgentDialogue:
 def destination_names(groups: Sequence[MessagingGroup]) -> dict[str, Address]:
     """A short, unique name for every chat, in the given order, made of the chat's own name.
 
+    Private chats come first: no group can take a person's name by being renamed, and so hear what was meant for the person.
+
     >>> family = [MessagingGroup(id=i, channel="c", account="", chat=i, name="Our Family!", is_group=True) for i in "ab"]
     >>> [*destination_names(family)]
     ['our-family', 'our-family-2']
     """
     names: dict[str, Address] = {}
-    for group in groups:
+    for group in sorted(groups, key=lambda group: group.is_group):
         base = re.sub(r"[\W_]+", "-", (group.name or f"{group.channel}-{group.chat}").lower()).strip("-") or "unnamed"
         name, count = base, 1
         while name in names:

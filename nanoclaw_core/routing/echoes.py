@@ -6,13 +6,12 @@ Everything that a platform says about an earlier message is looked up here: noth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from nanoclaw_core.mailbox import Mailboxes
-from nanoclaw_core.models import InboundKind, InboundMessage, OutboundRow, Quote, Session
+from nanoclaw_core.models import Address, InboundKind, InboundMessage, MessagingGroup, OutboundRow, Quote, Session
 from nanoclaw_core.store import chats, sessions
 from nanoclaw_core.store.database import Connection, Database
 
@@ -39,9 +38,9 @@ class Echoes:
 
     async def heard_by(self, message: InboundMessage) -> list[Echo]:
         """The sessions that sent what the reaction is under, or the one that asked what is answered; often none."""
-        found = await self.database.read(partial(_sessions, message=message))
         if message.kind is InboundKind.ANSWER:
-            return await self._answered(message, found)
+            return await self._answered(message)
+        found = await self.database.read(partial(_sessions, message=message))
         echoes = [await self._reacted(message, session) for session in found]
         return [echo for echo in echoes if echo is not None]
 
@@ -52,35 +51,49 @@ class Echoes:
 
     async def _reacted(self, message: InboundMessage, session: Session) -> Echo | None:
         row = await (await self.mailboxes.open(session)).sent_as(message.address, message.about or "")
-        return None if row is None else Echo(session=session, message=_about(message, session, row))
+        return None if row is None else Echo(session=session, message=_about(message, session.thread, row))
 
-    async def _answered(self, message: InboundMessage, found: Sequence[Session]) -> list[Echo]:
+    async def _answered(self, message: InboundMessage) -> list[Echo]:
         session_id, _, number = (message.about or "").partition(":")
-        session = next((session for session in found if session.id == session_id), None)
+        session = await self.database.read(partial(_asker, message=message, session_id=session_id))
         if session is None or not _NUMBER.fullmatch(number):
             return []
         row = await (await self.mailboxes.open(session)).outbound_row(int(number))
-        if row is None or row.to.chat != message.address.chat or message.text not in _ids(row):
+        if (
+            row is None
+            or replace(row.to, thread=None) != replace(message.address, thread=None)
+            or message.text not in _ids(row)
+        ):
             return []
         label = row.choices[int(message.text) - 1]
-        return [Echo(session=session, message=replace(_about(message, session, row), text=label), question=row)]
+        return [Echo(session=session, message=replace(_about(message, row.to.thread, row), text=label), question=row)]
 
 
 def _ids(question: OutboundRow) -> list[str]:
     return [str(number) for number in range(1, len(question.choices) + 1)]
 
 
-def _about(message: InboundMessage, session: Session, row: OutboundRow) -> InboundMessage:
+def _about(message: InboundMessage, thread: str | None, row: OutboundRow) -> InboundMessage:
     quote = Quote(message_id="", sender_name="you", text=row.text[:_EXCERPT])
-    address = replace(message.address, thread=session.thread)
+    address = replace(message.address, thread=thread)  # platforms do not name it here
     return replace(message, address=address, about=f"s{row.seq}", reply_to=quote)
 
 
 def _sessions(connection: Connection, message: InboundMessage) -> list[Session]:
-    """The newest sessions of the agents that are wired to the chat, whatever the thread: platforms do not name it here."""
-    address = message.address
+    """The newest sessions of the chat, whatever the thread, that belong to agents which are wired to it."""
+    group, wired = _wired(connection, message.address)
+    found = [] if group is None else sessions.of_chat(connection, group.id, _SESSIONS)
+    return [each for each in found if each.agent_group_id in wired]
+
+
+def _asker(connection: Connection, message: InboundMessage, session_id: str) -> Session | None:
+    """The session with this id, whatever its own chat, if its agent is wired to the one in which a button was pressed."""
+    session = sessions.find_session(connection, session_id)
+    _, wired = _wired(connection, message.address)
+    return session if session is not None and session.agent_group_id in wired else None
+
+
+def _wired(connection: Connection, address: Address) -> tuple[MessagingGroup | None, set[str]]:
+    """The chat, and the agents that hear it."""
     group = chats.find_messaging_group(connection, address.channel, address.account, address.chat)
-    if group is None:
-        return []
-    wired = {wiring.agent_group_id for wiring in chats.wirings_of(connection, group.id)}
-    return [each for each in sessions.of_chat(connection, group.id, _SESSIONS) if each.agent_group_id in wired]
+    return group, set() if group is None else {wiring.agent_group_id for wiring in chats.wirings_of(connection, group.id)}

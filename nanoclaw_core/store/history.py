@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, func, select, text
 
-from nanoclaw_core.models import Address, InboundMessage, Session, Wiring
+from nanoclaw_core.models import Address, InboundKind, InboundMessage, Session, Wiring
 from nanoclaw_core.store import agents, chats, sessions
 from nanoclaw_core.store.tables import agent_groups, events, messaging_groups
 from nanoclaw_core.store.tables import sessions as session_table
@@ -122,12 +122,20 @@ def has_heard(conn: Connection, listener: Listener) -> bool:
     return conn.execute(select(events.c.seq).where(*place, events.c.outcome == "heard").limit(1)).first() is not None
 
 
-def listeners(conn: Connection, address: Address) -> list[Listener]:
-    """The sessions that messages from this address go to."""
-    table = messaging_groups.c
-    place = (table.channel == address.channel, table.account == address.account, table.chat == address.chat)
-    thread = func.coalesce(session_table.c.thread, "") == (address.thread or "")
-    return [_listener(row) for row in conn.execute(_LISTENERS.where(*place, thread))]
+def listeners(conn: Connection, accepted: Accepted) -> list[Listener]:
+    """The sessions that a message may go to: those of its chat and thread.
+
+    An answer goes to the session that asked, wherever that is, a reaction to one in whatever thread of the chat.
+    """
+    address, said = accepted.address, accepted.message
+    if said is not None and said.kind is InboundKind.ANSWER:
+        query = _LISTENERS.where(session_table.c.id == (said.about or "").partition(":")[0])
+    else:
+        table = messaging_groups.c
+        query = _LISTENERS.where(table.channel == address.channel, table.account == address.account, table.chat == address.chat)
+        if said is None or said.kind is not InboundKind.REACTION:
+            query = query.where(func.coalesce(session_table.c.thread, "") == (address.thread or ""))
+    return [_listener(row) for row in conn.execute(query)]
 
 
 def at_work(conn: Connection) -> list[Listener]:

@@ -50,6 +50,12 @@ def session(conn: Connection, session_id: str) -> Session:
     return record(conn.execute(select(table).where(table.c.id == session_id)).one())
 
 
+def find_session(conn: Connection, session_id: str) -> Session | None:
+    """The session with this id, if there is one."""
+    row = conn.execute(select(table).where(table.c.id == session_id)).one_or_none()
+    return None if row is None else record(row)
+
+
 def sessions(conn: Connection) -> list[Session]:
     """All sessions, oldest first."""
     return [record(row) for row in conn.execute(select(table).order_by(table.c.created_at, table.c.id))]

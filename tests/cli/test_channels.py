@@ -23,7 +23,7 @@ from types import SimpleNamespace
 import pytest
 
 from nanoclaw_core import secrets
-from nanoclaw_core.cli import main
+from nanoclaw_core.cli import channels, main
 from nanoclaw_core.cli.restart import restart
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.settings import Settings, read_env_file
@@ -281,6 +281,25 @@ def test_the_list_says_what_each_channel_lacks_and_what_else_is_installed(shell:
     assert re.search(r"parrot +no: lacks PARROT_TOKEN +none runs", shell.run("channel", "list", COLUMNS="120").stdout)
     (_, parrot) = json.loads(shell.run("channel", "list", "--json").stdout)
     assert (parrot["name"], parrot["lacking"], parrot["pairs"], parrot["enabled"]) == ("parrot", ["PARROT_TOKEN"], True, True)
+
+
+def test_why_a_channel_is_off_is_said_in_full_and_squeezes_no_table(ready: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = (
+        "The channel parrot is off: Parrot does not take the token any more. Set it up again: `nanoclaw channel setup parrot`."
+    )
+    health = {"name": "parrot", "state": "ended", "reason": reason}
+    monkeypatch.setattr(channels, "status_of_host", lambda _: {"channels": [health]})
+    shown = ready.run("channel", "list", COLUMNS="80").stdout
+    assert re.search(r"parrot +yes +ended", shown)
+    assert reason in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["check", "pair", "disable"])
+def test_a_channel_of_a_plugin_that_is_not_enabled_is_told_apart_from_one_that_is_not_there(shell: Shell, command: str) -> None:
+    ended = shell.run("channel", command, "parrot")
+    assert (ended.returncode, enabled(shell.home)) == (3, [])
+    assert "its plugin is not enabled: `nanoclaw channel setup parrot`" in ended.stderr
+    assert "`nanoclaw plugin install`" in shell.run("channel", command, "smoke-signals").stderr
 
 
 def test_a_channel_that_is_off_is_off_until_it_is_on_again(ready: Shell) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from nanoclaw_core.errors import ChatMoved, Refused, TryLater
 from nanoclaw_core.mailbox import NewOutbound
@@ -41,6 +43,18 @@ class PlainChannel:
         return await self.fake.send(message)
 
 
+class SlowChannel(FakeChannel):
+    """Shows an answer only when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = anyio.Event()
+
+    async def answered(self, to: Address, message_id: str, text: str) -> None:
+        await self.go.wait()
+        await super().answered(to, message_id, text)
+
+
 def file(house: House, name: str, size: int = 3) -> OutboundFile:
     path = Path("outbox") / name
     (house.mailbox.folder / path).parent.mkdir(exist_ok=True)
@@ -55,6 +69,12 @@ async def put(office: Post, row: NewOutbound, key: str = "k") -> None:
 
 def shown(channel: FakeChannel) -> list[tuple[str, list[str]]]:
     return [(message.text, [file.name for file in message.files]) for message in channel.outbox]
+
+
+async def decided(channel: FakeChannel) -> None:
+    """Wait until an answer is shown."""
+    while not channel.decisions:
+        await checkpoint()
 
 
 async def test_a_file_goes_with_a_short_text_and_after_a_long_one(house: House) -> None:
@@ -116,6 +136,7 @@ async def test_what_a_question_is_about_comes_before_it(house: House) -> None:
         row = await house.mailbox.outbound_row(1)
         assert row is not None
         await office.delivery.answered(house.session.id, row, "Yes")
+        await decided(channel)
     assert shown(channel) == [("", ["a.txt"]), ("Shall I send it?", [])]
     ((message, _),) = channel.questions
     assert message.files == ()
@@ -138,7 +159,21 @@ async def test_an_answered_question_shows_its_answer(house: House) -> None:
         question = await house.mailbox.outbound_row(1)
         assert question is not None
         await office.delivery.answered(house.session.id, question, "Yes")
+        await decided(channel)
     assert channel.decisions == [(CHAT, "sent-1", "Yes")]
+
+
+async def test_nobody_waits_until_an_answer_is_shown(house: House) -> None:
+    channel = SlowChannel()
+    async with post(house, channel) as office:
+        await put(office, NewOutbound(to=CHAT, text="Shall I?", choices=("Yes", "No")))
+        await office.until_nothing_is_due()
+        question = await house.mailbox.outbound_row(1)
+        assert question is not None
+        await office.delivery.answered(house.session.id, question, "Yes")
+        assert channel.decisions == []
+        channel.go.set()
+        await decided(channel)
 
 
 async def test_an_edit_changes_the_message_that_its_row_became(house: House) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio import to_thread
@@ -15,7 +16,7 @@ from nanoclaw_core.history.outcomes import Outcome, Standing
 from nanoclaw_core.history.timeline import Moment, Timeline, timeline
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.mailbox import NewOutbound, NewRow, row_id
-from nanoclaw_core.models import Failure, InboundMessage, Push, Sender, TurnEnd, Usage
+from nanoclaw_core.models import Failure, InboundMessage, Push, Sender, Session, TurnEnd, Usage
 from nanoclaw_core.store import workers
 from tests.house import CHAT, House, open_house
 
@@ -38,7 +39,7 @@ class Past:
     async def tick(self, seconds: float = 1.0) -> None:
         await self.house.clock.advance(seconds)
 
-    async def accept(self, text: str = "hello") -> int:
+    async def accept(self, text: str = "hello", **fields: Any) -> int:  # Any: as diverse as a message's fields
         """A message comes; return its number."""
         self.count += 1
         message = InboundMessage(
@@ -48,15 +49,16 @@ class Past:
             text=text,
             sent_at=self.house.clock.time() - 1,
         )
-        await self.journal.accept(message)
+        await self.journal.accept(replace(message, **fields))
         await self.tick()
         return self.count
 
-    async def route(self, number: int, word: str = "heard") -> None:
-        """It reaches the agent's mailbox, or is routed with another word."""
+    async def route(self, number: int, word: str = "heard", session: Session | None = None) -> None:
+        """It reaches the agent's mailbox, or that of another session, or is routed with another word."""
         if word == "heard":
+            session = session or self.house.session
             row = NewRow(
-                id=row_id(self.house.session.id, number),
+                id=row_id(session.id, number),
                 address=CHAT,
                 message_id=f"m{number}",
                 sender_id="fake:ada",
@@ -64,7 +66,7 @@ class Past:
                 text="hello",
                 sent_at=self.house.clock.time(),
             )
-            await self.house.mailbox.add_rows([row])
+            await (await self.house.mailboxes.open(session)).add_rows([row])
         await self.journal.routed({number: word})
         await self.tick()
 

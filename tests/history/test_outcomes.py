@@ -11,11 +11,12 @@ from anyio import to_thread
 from nanoclaw_core.errors import UnknownName
 from nanoclaw_core.history.outcomes import DEADLINES, State, Stuck, newest, stuck
 from nanoclaw_core.mailbox import NewOutbound, row_id
-from nanoclaw_core.models import EngageMode, Failure, FailureKind, OutboundKind
+from nanoclaw_core.models import EngageMode, Failure, FailureKind, InboundKind, OutboundKind
 from nanoclaw_core.store import agents, chats, sessions
 from nanoclaw_core.store.database import Connection
 from tests.history.conftest import WORKER, Past
 from tests.house import CHAT
+from tests.routing.desk import ELSEWHERE, wire_elsewhere
 
 LONG = max(DEADLINES.values()) + 1
 
@@ -48,6 +49,20 @@ async def test_a_message_without_a_worker_waits_and_is_stuck_after_ten_minutes(p
     assert (outcome.state, outcome.agent, outcome.waits_for) == (State.WAITING, "Andy", "a worker")
     assert await past.stuck(after=500) == []
     assert await past.stuck(after=601) == [1]
+
+
+async def test_an_answer_in_another_chat_is_found_where_the_question_was_asked(past: Past) -> None:
+    await past.house.database.write(partial(wire_elsewhere, now=1.0))
+    await past.route(await past.accept("2", address=ELSEWHERE, kind=InboundKind.ANSWER, about=f"{past.house.session.id}:1"))
+    assert (await past.outcome()).state is State.WAITING
+    assert [each.text for each in await past.moments() if each.agent == "Andy"] != []
+
+
+async def test_a_reaction_is_found_in_whatever_thread(past: Past) -> None:
+    ensure = partial(sessions.ensure_session, agent_group_id=past.house.agent.id, messaging_group_id=past.house.chat.id)
+    thread = await past.house.database.write(partial(ensure, thread="7", now=1.0))
+    await past.route(await past.accept("👍", kind=InboundKind.REACTION, about="90"), session=thread)
+    assert (await past.outcome()).state is State.WAITING
 
 
 async def test_a_waiting_message_says_what_its_chat_was_told_and_is_stuck_all_the_same(past: Past) -> None:

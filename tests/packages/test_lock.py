@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -34,6 +36,19 @@ def test_what_was_written_is_read(nanoclaw_home: Path) -> None:
     lock = Lock(current=plugin_set("2"), previous=(plugin_set("1"),), remembered=remembered, unfinished=plugin_set("3"))
     write_lock(nanoclaw_home, lock)
     assert read_lock(nanoclaw_home) == lock
+
+
+def test_a_full_disk_leaves_no_half_files_in_the_home(nanoclaw_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_room)
+    monkeypatch.setattr(plugins_file, "discover", lambda: [SimpleNamespace(name="parrot")])
+    with pytest.raises(HomeUnusable, match=r"plugins\.lock cannot be written"):
+        write_lock(nanoclaw_home, Lock())
+    with pytest.raises(HomeUnusable, match=r"plugins\.json cannot be written"):
+        plugins_file.enable(nanoclaw_home, "parrot")
+    assert list(nanoclaw_home.iterdir()) == []
 
 
 @pytest.mark.parametrize(

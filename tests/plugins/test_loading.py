@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from nanoclaw_core import plugins as plugins_module
 from nanoclaw_core.errors import DuplicateName, PluginUnusable, UnknownName
 from nanoclaw_core.installed import discover
 from nanoclaw_core.models import (
@@ -422,6 +424,24 @@ def test_the_trace_hears_of_every_hook_call(shelf: Shelf) -> None:
     plugins = load(["parrot"], [], trace=lambda plugin, hook, seconds, results: calls.append((plugin, hook, results)))
     plugins.tell(EVENT)
     assert calls == [("nanoclaw-parrot 1.0", "nanoclaw_channels", 1), ("nanoclaw-parrot 1.0", "nanoclaw_event", 0)]
+
+
+def test_a_plugin_that_hangs_while_it_is_loaded_is_named_in_the_log(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = threading.Event()
+    said: list[dict[str, Any]] = []
+
+    def warning(event: str, **details: Any) -> None:
+        said.append({"event": event, **details})
+        named.set()
+
+    monkeypatch.setattr(plugins_module, "_SLOW", 0.01)
+    monkeypatch.setattr(plugins_module, "log", SimpleNamespace(warning=warning))
+    monkeypatch.setitem(sys.modules, "shelved_gate", SimpleNamespace(named=named))
+    shelf.put("sloth", "import shelved_gate\nassert shelved_gate.named.wait(20)\n" + CHANNEL.format(name="sloth"))
+    assert list(shelf.load().channels()) == ["sloth"]
+    assert [(line["event"], line["plugin"], line["distribution"]) for line in said] == [
+        ("plugin.slow", "sloth", "nanoclaw-sloth 1.0")
+    ]
 
 
 # --- mount policies -------------------------------------------------------------------------------------------------------

@@ -89,3 +89,25 @@ async def test_a_button_of_another_chat_answers_nothing(desk: Desk) -> None:
     await desk.house.database.write(partial(wire_elsewhere, now=1.0))
     about = f"{desk.house.session.id}:1"
     assert await desk.route(message("1", to=ELSEWHERE, kind=InboundKind.ANSWER, about=about)) == ["ignored"]
+
+
+async def test_a_question_that_was_asked_in_another_chat_is_answered_there(desk: Desk) -> None:
+    await desk.house.database.write(partial(wire_elsewhere, now=1.0))
+    asked = NewOutbound(to=replace(ELSEWHERE, thread="7"), text="Pizza?", choices=("Yes", "No"))
+    await desk.house.mailbox.add_outbound("call-1", asked)
+    about = f"{desk.house.session.id}:1"
+    assert await desk.route(message("2", to=ELSEWHERE, kind=InboundKind.ANSWER, about=about)) == ["heard"]
+    (row,) = await desk.house.mailbox.waiting()
+    assert (row.text, row.about, row.address) == ("No", "s1", replace(ELSEWHERE, thread="7"))
+    assert desk.woken == [desk.house.session.id]
+
+
+async def test_a_question_of_an_agent_that_hears_the_chat_no_more_is_answered_by_nobody(desk: Desk) -> None:
+    await desk.house.mailbox.add_outbound("call-1", NewOutbound(to=ELSEWHERE, text="Pizza?", choices=("Yes", "No")))
+    await desk.house.database.write(partial(wire_elsewhere, now=1.0))
+    press = message("2", to=ELSEWHERE, kind=InboundKind.ANSWER, about=f"{desk.house.session.id}:1")
+    await desk.router.journal.accept(press)
+    chat = "SELECT id FROM messaging_groups WHERE chat = 'chat-2'"
+    unwire = f"DELETE FROM wirings WHERE messaging_group_id = ({chat})"  # noqa: S608  # our own
+    await desk.house.database.write(lambda connection: connection.exec_driver_sql(unwire))
+    assert await desk.route() == ["ignored"]

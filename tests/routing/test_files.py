@@ -135,13 +135,36 @@ async def test_a_file_that_must_wait_is_asked_for_again_until_patience_ends(desk
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             await tasks.start(lambda task_status: desk.router.run(task_status))
-            for _ in range(3):
+            for _ in range(2):
                 await desk.house.clock.asleep()
                 await desk.house.clock.advance(300)
             while not desk.told:  # noqa: ASYNC110  # nobody announces it
                 await anyio.sleep(0.001)
             tasks.cancel_scope.cancel()
     assert [file.problem for file in await files(desk.house.mailbox)] == ["slow down"]
+
+
+async def test_a_file_that_would_come_after_patience_ends_is_not_waited_for(desk: Desk, channel: FakeChannel) -> None:
+    channel.files["cat"] = TryLater("come back tomorrow", after=86_400)
+    assert await desk.route(message("look", files=(CAT,))) == ["heard"]
+    assert [file.problem for file in await files(desk.house.mailbox)] == ["come back tomorrow"]
+
+
+async def test_files_that_must_wait_hold_up_no_files_of_other_chats(desk: Desk, channel: FakeChannel) -> None:
+    channel.files["later"] = TryLater("slow down", after=300)
+    later = replace(CAT, reference="later")
+    busy = [replace(ELSEWHERE, thread=str(number)) for number in range(8)]
+    await desk.house.database.write(partial(wire_elsewhere, now=1.0))
+    for number, address in enumerate(busy):
+        await desk.router.journal.accept(message("wait", id=f"b{number}", to=address, files=(later,)))
+    await desk.router.journal.accept(message("look", files=(CAT,)))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(lambda task_status: desk.router.run(task_status))
+            while not desk.told:  # noqa: ASYNC110  # nobody announces it
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+    assert [file.problem for file in await files(desk.house.mailbox)] == [""]
 
 
 async def test_a_channel_without_files_is_said_to_have_none(desk: Desk) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from nanoclaw_core.models import Address, EarlierCall, Quote, Row, Undelivered, Words
+from nanoclaw_core.models import Address, EarlierCall, MessagingGroup, Quote, Row, Undelivered, Words
+from nanoclaw_core.routing.dialogue import destination_names
 from nanoclaw_core.routing.prompt import format_prompt, format_reminder, format_time, instructions
 
 CHAT = Address(channel="fake", chat="1")
@@ -41,6 +43,12 @@ def test_several_messages_stand_in_one_block_in_their_order() -> None:
     lines = format_prompt([row("one", 1), row("two", 2)], NAMES, "UTC").split("\n")
     assert [lines[1], lines[-1]] == ["<messages>", "</messages>"]
     assert [line.split(">")[1].split("<")[0] for line in lines[2:-1]] == ["one", "two"]
+
+
+def test_no_group_can_take_the_name_of_a_private_chat() -> None:
+    group = MessagingGroup(id="a", channel="fake", account="", chat="-1", name="Ada", is_group=True)
+    chats = [group, replace(group, id="b", chat="7", is_group=False)]
+    assert {name: address.chat for name, address in destination_names(chats).items()} == {"ada": "7", "ada-2": "-1"}
 
 
 def test_nobody_can_forge_a_message_by_writing_one() -> None:

@@ -109,6 +109,20 @@ async def test_a_question_does_not_hold_the_turn_and_its_answer_comes_as_a_messa
         assert able.outbox[-1].text == "You said: blue"
 
 
+async def test_a_question_for_another_chat_is_answered_to_who_asked_and_the_agent_speaks_in_that_chat(
+    spine: Spine, able: FakeChannel
+) -> None:
+    async with spine.host() as host:
+        await spine.wire(host, "chat-2", name="Work")
+        await tool(spine, "ask_user", question="Which?", options=["red", "blue"], to="work")
+        ((message, question),) = able.questions
+        assert message.to.chat == "chat-2"
+        await able.say("2", chat="chat-2", kind=InboundKind.ANSWER, about=question.id)
+        await spine.settled(2)
+        assert (able.outbox[-1].text, able.outbox[-1].to.chat) == ("You said: blue", "chat-2")
+        assert len(list(spine.home.glob("sessions/*/*/inbound.db"))) == 1
+
+
 async def test_a_channel_that_cannot_is_named(spine: Spine) -> None:
     spine.chat = FakeChannel(capabilities=Capabilities(max_file_size=0))
     async with spine.host():

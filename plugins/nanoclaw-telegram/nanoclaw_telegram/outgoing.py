@@ -76,7 +76,13 @@ class Outgoing:
                 await remove(bot, message.to, self._place.number(message.replaces))
         async with self._call(message.to, count=len(message.files)) as bot:
             reply = self._place.reply(message.reply_to)
-            sent = await send_files(bot, message, render(message.text, CAPTION), reply, self._largest)
+            caption, plain = render(message.text, CAPTION), Words(text=message.text)
+            try:
+                sent = await send_files(bot, message, caption, reply, self._largest)
+            except BadRequest as error:
+                if not caption.entities or "entit" not in error.message.lower():
+                    raise
+                sent = await send_files(bot, message, plain, reply, self._largest)
         return [self._place.name(each.message_id) for each in sent]
 
 

@@ -129,9 +129,11 @@ class Reader:
     def _press(self, query: telegram.CallbackQuery) -> Found:
         message = query.message
         question, colon, choice = (query.data or "").rpartition(":")
-        if message is None or not (question and colon and choice):
+        # Of an old one, Telegram tells no more than its number, and the date 0.
+        known = message if isinstance(message, Message) and message.date.timestamp() else None
+        is_forged = known is not None and query.data not in _buttons(known)  # apps can say that anything was pressed
+        if message is None or is_forged or not (question and colon and choice):
             return Press(query=query.id, answer=None, under=Words(text=""))
-        known = message if isinstance(message, Message) else None  # of an old one, Telegram tells no more than its number
         under = Words(text=known.text or "", entities=tuple(known.entities)) if known else Words(text="")
         thread = known.message_thread_id if known and known.is_topic_message else None
         answer = InboundMessage(
@@ -204,6 +206,12 @@ def _marked(message: Message) -> list[tuple[MessageEntity, str]]:
     """The mentions and commands in a text or caption."""
     found = message.parse_entities(_MENTIONS) if message.text else {}
     return [*found.items(), *(message.parse_caption_entities(_MENTIONS) if message.caption else {}).items()]
+
+
+def _buttons(message: Message) -> set[object]:
+    """What the buttons under a message say of themselves."""
+    rows = message.reply_markup.inline_keyboard if message.reply_markup else ()
+    return {button.callback_data for row in rows for button in row}
 
 
 def _name(chat: telegram.Chat) -> str:

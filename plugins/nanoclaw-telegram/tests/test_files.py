@@ -140,6 +140,14 @@ async def test_a_picture_that_telegram_cannot_show_goes_as_a_file(
     assert upload.content == b"content"
 
 
+async def test_a_caption_that_telegram_cannot_show_goes_as_it_is(
+    platform: TelegramPeer, telegram: TelegramChannel, written: Any
+) -> None:
+    platform.script("sendDocument", Refusal(code=400, description="Bad Request: can't parse entities: no idea"))
+    receipt = await telegram.send(with_files(written("a.txt"), text="**Here**"))
+    assert [message["caption"] for message in shown(platform, receipt)] == ["**Here**"]
+
+
 async def test_pictures_and_films_are_an_album_with_one_caption(
     platform: TelegramPeer, telegram: TelegramChannel, written: Any
 ) -> None:

@@ -63,8 +63,9 @@ async def test_a_press_that_telegram_has_given_up_stops_nothing(
     platform: TelegramPeer, host: Host, telegram: TelegramChannel
 ) -> None:
     platform.script("answerCallbackQuery", Refusal(code=400, description="Bad Request: query is too old"))
+    buttons = {"inline_keyboard": [[{"text": "Yes", "callback_data": "q:yes"}]]}
     async with host.running(telegram):
-        platform.press(platform.say("old", chat=FAMILY), "q:yes")
+        platform.press(platform.say("old", chat=FAMILY, reply_markup=buttons), "q:yes")
         platform.say("hello")
         assert len(await host.received(3)) == 3
 

@@ -321,7 +321,9 @@ def test_a_reaction_is_about_its_message(reader: Reader, chats: Chats, signs: li
 
 
 def test_a_pressed_button_answers_its_question(reader: Reader, chats: Chats) -> None:
-    asked = chats.add(FORUM, sender=BOT, text="Really?", message_thread_id=7, is_topic_message=True)
+    buttons = {"inline_keyboard": [[{"text": "Yes", "callback_data": "approval:12:yes"}]]}
+    place = {"message_thread_id": 7, "is_topic_message": True}
+    asked = chats.add(FORUM, sender=BOT, text="Really?", reply_markup=buttons, **place)
     query = {"id": "77", "from": BEN, "message": asked, "chat_instance": "1", "data": "approval:12:yes"}
     found = read(reader, callback_query=query)
     assert isinstance(found, Press)
@@ -329,6 +331,16 @@ def test_a_pressed_button_answers_its_question(reader: Reader, chats: Chats) -> 
     assert (found.query, found.under.text) == ("77", "Really?")
     assert (found.answer.kind, found.answer.about, found.answer.text) == (InboundKind.ANSWER, "approval:12", "yes")
     assert (found.answer.sender.handle, found.answer.address.thread) == ("43", "7")
+
+
+def test_a_press_of_a_button_that_is_not_under_the_message_answers_nothing(reader: Reader, chats: Chats) -> None:
+    buttons = {"inline_keyboard": [[{"text": "Yes", "callback_data": "approval:12:yes"}]]}
+    asked = chats.add(FAMILY, sender=BOT, text="Really?", reply_markup=buttons)
+    for data in ("approval:13:yes", "approval:12:maybe"):
+        query = {"id": "77", "from": BEN, "message": asked, "chat_instance": "1", "data": data}
+        found = read(reader, callback_query=query)
+        assert isinstance(found, Press)
+        assert found.answer is None
 
 
 def test_a_button_under_a_message_that_telegram_forgot_answers_too(reader: Reader) -> None:
