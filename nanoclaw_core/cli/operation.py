@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 
 import anyio
 
+from nanoclaw_core import installed
 from nanoclaw_core.cli.connection import connect
 from nanoclaw_core.control import Json
 from nanoclaw_core.errors import HostNotRunning
 from nanoclaw_core.first_start import ensure_first_agent
 from nanoclaw_core.home import own_home
+from nanoclaw_core.host import BUILTINS
+from nanoclaw_core.models import MountRequest, MountVerdict
 from nanoclaw_core.operations import operations
 from nanoclaw_core.pairing import begin_pairing
+from nanoclaw_core.plugins import load
+from nanoclaw_core.sandbox.mounts import MountRules
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.database import open_database
 from nanoclaw_core.supervise import SystemClock
+from nanoclaw_core.workers.folders import Folders
 
 
 def operate(settings: Settings, method: str, **params: object) -> Json:
@@ -47,7 +54,13 @@ async def _operate_alone(settings: Settings, method: str, params: Json) -> Json:
                 return code
 
             await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
-            return await operations(database, clock, pair)[method](params)
+            rules = MountRules(home=settings.home, judge=partial(_judge, settings))
+            folders = Folders(database=database, rules=rules, clock=clock)
+            return await operations(database, clock, pair, folders)[method](params)
+
+
+def _judge(settings: Settings, request: MountRequest) -> Mapping[str, MountVerdict]:
+    return load(installed.enabled(settings.home), BUILTINS).mount_verdicts(request)
 
 
 def is_host_running(settings: Settings) -> bool:
