@@ -74,7 +74,8 @@ def check_mount(path: str, agent: str | None, read_only: bool, as_json: bool) ->
 def allow_mount(path: str, read_only: bool, description: str) -> None:
     """Write a folder into mount-allowlist.json.
 
-    It, and what is below it, may then be given to agents. The file is yours to edit as well; the running host reads it again when it has changed.
+    It, and what is below it, may then be given to agents. The file is yours to edit as well: the running host reads it again
+    when it has changed.
     """
     from nanoclaw_core.cli.mounts import allow
 

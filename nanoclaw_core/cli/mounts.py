@@ -47,8 +47,8 @@ def show(settings: Settings, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    rows = [(_line(each["agent"]), each["name"], _access(each), _line(each["source"]), _line(each["notice"])) for each in found]
-    show_table("Mounts", ("AGENT", "NAME", "ACCESS", "FOLDER", "NOTICE"), rows)
+    rows = [(_line(each["agent"]), each["name"], _access(each), _line(_folder(each))) for each in found]
+    show_table("Mounts", ("AGENT", "NAME", "ACCESS", "FOLDER"), rows)
 
 
 def remove(settings: Settings, name: str, agent: str | None) -> None:
@@ -99,6 +99,10 @@ def _real(path: str) -> Path:
         raise MountRefused(path, f"it is not there ({getattr(error, 'strerror', None) or error})") from error
 
 
+def _folder(row: Json) -> str:
+    return f"{row['source']} (now {row['notice']})" if row["notice"] else str(row["source"])
+
+
 def _access(row: Json) -> str:
     return "read-only" if row["read_only"] else "read-write"
 
@@ -109,4 +113,4 @@ def _warn(row: Json) -> None:
 
 
 def _line(text: str) -> str:
-    return one_line(text, 300)
+    return one_line(text, 400)
