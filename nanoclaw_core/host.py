@@ -147,7 +147,7 @@ class Host:
         actions = [offer.value for offer in plugins.actions().values()]
         self.folders = Folders(
             database=database,
-            rules=MountRules(home=settings.home, judge=plugins.mount_verdicts),
+            rules=MountRules(home=settings.home, judge=plugins.mount_verdicts, user=worker_user(installation)),
             clock=clock,
             tell=partial(self._tell_owner, about=Address(channel="", chat="")),
             renew=lambda agent: self.pool.renew(agent),

@@ -33,7 +33,7 @@ def add(settings: Settings, path: str, *, agent: str | None, name: str | None, r
     made = operate(settings, "mount.add", path=str(_real(path)), agent=agent, name=name, read_only=read_only)
     click.echo(f"{_line(made['agent'])} sees {_line(made['source'])} as {made['target']}, {_access(made)}.")
     if made["narrowed"]:
-        click.echo(f"Only read-only: {_line(made['narrowed'])}.", err=True)
+        click.echo(f"But: {_line(made['narrowed'])}.", err=True)
     _warn(made)
 
 

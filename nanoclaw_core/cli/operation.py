@@ -20,8 +20,10 @@ from nanoclaw_core.operations import operations
 from nanoclaw_core.pairing import begin_pairing
 from nanoclaw_core.plugins import load
 from nanoclaw_core.sandbox.mounts import MountRules
+from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.database import open_database
+from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.supervise import SystemClock
 from nanoclaw_core.workers.folders import Folders
 
@@ -54,7 +56,8 @@ async def _operate_alone(settings: Settings, method: str, params: Json) -> Json:
                 return code
 
             await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
-            rules = MountRules(home=settings.home, judge=partial(_judge, settings))
+            user = worker_user(await database.write(installation_id))
+            rules = MountRules(home=settings.home, judge=partial(_judge, settings), user=user)
             folders = Folders(database=database, rules=rules, clock=clock)
             return await operations(database, clock, pair, folders)[method](params)
 

@@ -91,10 +91,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRules:
-    """All rules. `home` is NanoClaw's own, `judge` asks the policies."""
+    """All rules. `home` is NanoClaw's own, `judge` asks the policies, `user` is the workers' 'uid:gid', where that is known."""
 
     home: Path
     judge: Judge
+    user: str = ""
 
     def judged(self, agent: AgentGroup, wish: AgentMount, others: Iterable[_Owned]) -> Judgement:
         """Look at `wish` of `agent` beside the mounts that all agents have. It blocks, for seconds where a folder is large."""
@@ -148,6 +149,8 @@ class MountRules:
         if guarded:
             judgement.find("writing", True, f"read-only in it: {', '.join(guarded)}")
         whole = Mount(source=source.path, target=wish.target, read_only=not may_write)
+        if trouble := _closed_to(self.user, source, may_write=may_write):
+            judgement.find("user", None, trouble)
         masks = [_mask(source, wish, name, found) for name, found in guarded.items()]
         return (Seen(mount=whole, identity=source.identity), *masks)
 
@@ -202,6 +205,20 @@ def _unwritable(source: Source, contents: Contents, guarded: Mapping[str, os.sta
     if links := [name for name, found in guarded.items() if stat.S_ISLNK(found.st_mode)]:
         return f"{links[0]!r} in it is a link and could be exchanged, so it is read-only"
     return ""
+
+
+def _closed_to(user: str, source: Source, *, may_write: bool) -> str:
+    """What the file system does not let the workers do: where the host is root, they have a user of their own."""
+    if not user:
+        return ""
+    uid, gid = map(int, user.split(":"))
+    found = os.fstat(source.descriptor)
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
+    need = (4 | (1 if source.is_folder else 0)) | (2 if may_write else 0)
+    if (found.st_mode >> shift) & need == need:
+        return ""
+    do = "write" if (found.st_mode >> shift) & need & 5 == need & 5 else "read"
+    return f"it may be mounted, but the workers' user {uid} has no right to {do} it (see `ls -ld`)"
 
 
 def _guarded(source: Source) -> dict[str, os.stat_result]:

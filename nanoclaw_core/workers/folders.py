@@ -155,7 +155,7 @@ def _told(agent: AgentGroup, judgement: Judgement) -> Json:
         "target": wish.target,
         "allowed": bool(judgement.mounts),
         "read_only": judgement.read_only,
-        "narrowed": judgement.narrowed if judgement.read_only and not wish.read_only else "",
+        "narrowed": judgement.narrowed,
         "findings": [{"rule": each.rule, "passed": each.passed, "words": each.words} for each in judgement.findings],
         "warnings": list(judgement.warnings),
     }

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -252,6 +253,22 @@ def test_the_program_of_the_host_is_never_writable(lax: Land, monkeypatch: pytes
     judgement = lax.judged(lax.root / "project", read_only=False)
     assert judgement.read_only
     assert "the program of this host" in judgement.narrowed
+
+
+@pytest.mark.parametrize(
+    ("mode", "read_only", "words"),
+    [(0o755, True, ""), (0o700, True, "no right to read"), (0o755, False, "no right to write"), (0o777, False, "")],
+)
+def test_a_folder_that_is_closed_to_the_workers_user_is_mounted_and_that_is_said(
+    lax: Land, mode: int, read_only: bool, words: str
+) -> None:
+    folder = lax.folder("notes")
+    folder.chmod(mode)
+    _, wish = mount(folder, read_only=read_only)
+    judgement = replace(lax.rules, user="70001:70001").judged(MAIN, wish, [])
+    assert judgement.mounts
+    assert words in judgement.narrowed
+    assert bool(judgement.narrowed) is bool(words)
 
 
 @pytest.mark.parametrize(
