@@ -114,13 +114,13 @@ class Folders:
         for warning in judgement.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
-                await self.tell(f"⚠️ {warning}. `nanoclaw doctor` says more.")
+                await self.tell(f"{warning}. `nanoclaw doctor` says more.")
         if notice == wish.notice:
             return
         await self.database.write(partial(table.note_told, mount_id=wish.id, notice=notice))
         if notice:
             log.warning("mount.refused", agent=agent.name, source=str(wish.source), reason=notice)
-            await self.tell(f"⚠️ {agent.name} works {notice}. (`nanoclaw mount check {str(wish.source)!r}` explains it.)")
+            await self.tell(f"{agent.name} works {notice}. (`nanoclaw mount check {str(wish.source)!r}` explains it.)")
 
 
 def listed(owned: Sequence[_Owned]) -> list[Json]:
