@@ -30,7 +30,7 @@ def note_told(conn: Connection, mount_id: str, notice: str) -> None:
 def all_mounts(conn: Connection) -> list[tuple[AgentGroup, AgentMount]]:
     """The mounts of all agents, oldest first."""
     agents = {group.id: group for group in agent_groups(conn)}
-    rows = conn.execute(select(table).order_by(table.c.created_at, table.c.id))
+    rows = conn.execute(select(table).order_by(table.c.created_at, table.c.name, table.c.id))
     return [(agents[row.agent_group_id], _record(row)) for row in rows]
 
 

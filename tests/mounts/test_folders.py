@@ -112,7 +112,7 @@ async def test_what_is_refused_later_is_left_out_and_its_owner_told_once(yard: Y
     assert "`/workspace-extra/notes` is not there" in granted.words
     (told,) = yard.told
     assert told.startswith("Andy works without its folder notes: it holds '.env'")
-    assert await yard.notices() == [told[len("Andy works ") :].partition(". (")[0], ""]
+    assert await yard.notices() == ["", told[len("Andy works ") :].partition(". (")[0]]
 
 
 async def test_it_is_told_again_after_it_was_well(yard: Yard) -> None:
