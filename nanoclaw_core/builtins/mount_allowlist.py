@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -255,7 +256,7 @@ class _Matcher:
 
 
 def _advice(request: MountRequest) -> str:
-    return f"`nanoclaw mount allow {str(request.source)!r}` puts it there"
+    return f"`nanoclaw mount allow {shlex.quote(str(request.source))}` puts it there"
 
 
 @hookimpl

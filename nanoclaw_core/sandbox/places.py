@@ -18,7 +18,10 @@ from nanoclaw_core.sandbox.sources import Source, lineage_of
 Relation = Literal["is", "is inside", "holds"]
 
 _SYSTEM: Final = ("/proc", "/sys", "/dev")
-_ENGINES: Final = ("/run", "/var/run", "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers")
+_ENGINES: Final = (
+    *("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers"),
+    *(f"/run/{name}" for name in ("docker.sock", "docker", "containerd", "podman", "crio", "user", "systemd", "dbus")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,9 @@ def forbidden_places(home: Path) -> list[Place]:
     people = [Place(path=path, words="your home folder", inside=False) for path in _people()]
     own = [Place(path=home, words="NanoClaw's own home"), Place(path=policy_folder(), words="the folder of the policies")]
     system = [Place(path=Path(path), words="the system's view of processes and devices") for path in _SYSTEM]
+    run = Place(path=Path("/run"), words="the folder of sockets", inside=False)  # what is plugged in may be in /run/media
     engines = [Place(path=path, words="a place of the container engine or of sockets") for path in _engines()]
-    return [*people, *own, *system, *engines]
+    return [*people, *own, *system, run, *engines]
 
 
 def program_places() -> list[Place]:

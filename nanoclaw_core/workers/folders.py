@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from nanoclaw_core.sandbox.mounts import Judgement, MountRules, Seen, default_na
 from nanoclaw_core.store import mounts as table
 from nanoclaw_core.store.database import Database
 from nanoclaw_core.store.tables import new_id
+from nanoclaw_core.supervise import survive
 
 log = structlog.get_logger()
 
@@ -114,13 +116,14 @@ class Folders:
         for warning in judgement.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
-                await self.tell(f"{warning}. `nanoclaw doctor` says more.")
+                await survive("news of a policy", self.tell(f"{warning}. `nanoclaw doctor` says more."))
         if notice == wish.notice:
             return
         await self.database.write(partial(table.note_told, mount_id=wish.id, notice=notice))
         if notice:
             log.warning("mount.refused", agent=agent.name, source=str(wish.source), reason=notice)
-            await self.tell(f"{agent.name} works {notice}. (`nanoclaw mount check {str(wish.source)!r}` explains it.)")
+            news = f"{agent.name} works {notice}. (`nanoclaw mount check {shlex.quote(str(wish.source))}` explains it.)"
+            await survive("news of a mount", self.tell(news))
 
 
 def listed(owned: Sequence[_Owned]) -> list[Json]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoclaw_core.errors import MountRefused, UnknownName
+from nanoclaw_core.errors import HomeUnusable, MountRefused, UnknownName
 from nanoclaw_core.models import AgentGroup
 from nanoclaw_core.operations import Json, operations
 from nanoclaw_core.store import agents
@@ -159,3 +159,14 @@ async def test_an_agent_hears_no_reason(yard: Yard) -> None:
     (notes / "id_rsa").touch()
     assert "id_rsa" not in (await yard.folders.grant(yard.house.agent)).words
     assert str(Path(notes)) not in (await yard.folders.grant(yard.house.agent)).words
+
+
+async def test_a_worker_starts_also_where_its_owner_cannot_be_told(yard: Yard) -> None:
+    async def fail(_text: str) -> None:
+        raise HomeUnusable(yard.land.home, "the disk is full")
+
+    yard.folders.tell = fail
+    notes = yard.land.folder("notes")
+    await yard.ask("mount.add", path=str(notes))
+    (notes / "id_rsa").touch()
+    assert (await yard.folders.grant(yard.house.agent)).seen == ()
