@@ -8,17 +8,14 @@ from functools import partial
 
 import anyio
 
-from nanoclaw_core import installed
 from nanoclaw_core.cli.connection import connect
 from nanoclaw_core.control import Json
 from nanoclaw_core.errors import HostNotRunning
 from nanoclaw_core.first_start import ensure_first_agent
 from nanoclaw_core.home import own_home
-from nanoclaw_core.host import BUILTINS
 from nanoclaw_core.models import MountRequest, MountVerdict
 from nanoclaw_core.operations import operations
 from nanoclaw_core.pairing import begin_pairing
-from nanoclaw_core.plugins import load
 from nanoclaw_core.sandbox.mounts import MountRules
 from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings
@@ -63,6 +60,10 @@ async def _operate_alone(settings: Settings, method: str, params: Json) -> Json:
 
 
 def _judge(settings: Settings, request: MountRequest) -> Mapping[str, MountVerdict]:
+    from nanoclaw_core import installed  # here, because other operations ask no plugin
+    from nanoclaw_core.host import BUILTINS
+    from nanoclaw_core.plugins import load
+
     return load(installed.enabled(settings.home), BUILTINS).mount_verdicts(request)
 
 
