@@ -14,6 +14,8 @@
     ├── BackupUnusable          take another backup
     ├── BackupTooNew            install the version that wrote it
     ├── DiskLow                 wait for room on the disk, or make some
+    ├── WorkspaceFull           make room in the agent's folder, or raise the limit
+    ├── MountRefused            mount something else, or change the rules
     ├── UnknownName             choose one of the names that exist
     ├── DuplicateName           disable one of the two plugins
     ├── PluginUnusable          the plugin is left out, the rest goes on
@@ -205,6 +207,33 @@ class DiskLow(NanoClawError):
             f"The disk of {path} has {free:,} MiB left, and a turn is begun with {least:,} at least. Make room on it; "
             "NANOCLAW_MIN_FREE_DISK sets how much."
         )
+
+
+class WorkspaceFull(NanoClawError):
+    """The folder of an agent holds more than it may (in MiB)."""
+
+    exit_code = 3
+
+    def __init__(self, agent: str, folder: object, used: int, most: int) -> None:
+        super().__init__(
+            f"The folder of {agent} holds {used:,} MiB, and {most:,} are allowed. Delete something in {folder}; "
+            "NANOCLAW_MAX_WORKSPACE sets how much."
+        )
+
+
+class MountRefused(NanoClawError):
+    """A folder or file of the owner's that an agent may not see.
+
+    >>> print(MountRefused("/proc", "it belongs to the system"))
+    /proc cannot be mounted: it belongs to the system.
+    """
+
+    exit_code = 3
+
+    def __init__(self, path: object, reason: str) -> None:
+        said = str(path) if str(path).isprintable() else repr(str(path))
+        super().__init__(f"{said} cannot be mounted: {reason}.")
+        self.reason = reason
 
 
 class UnknownName(NanoClawError):

@@ -82,8 +82,6 @@ def nanoclaw_checks() -> Iterable[Check]:
 def nanoclaw_mount_policies() -> Iterable[MountPolicy]:
     """Offer a say in which folders agents may see. Every policy must allow a mount; any may refuse or narrow it.
 
-    Nothing asks them yet: NanoClaw does not mount folders of the owner's so far.
-
     >>> @hookimpl
     ... def nanoclaw_mount_policies():
     ...     return [MountPolicy(name="no-keys", summary="Hides ~/.ssh", judge=no_keys)]

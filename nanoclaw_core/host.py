@@ -43,6 +43,8 @@ from nanoclaw_core.routing.dialogue import AgentDialogue
 from nanoclaw_core.routing.recovery import Recovery
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandbox.image import WorkerImage
+from nanoclaw_core.sandbox.mounts import MountRules
+from nanoclaw_core.sandbox.quota import Quota
 from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, chats
@@ -51,13 +53,14 @@ from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.supervise import Health, SystemClock, supervise
 from nanoclaw_core.workers.desk import Desk, Terms
 from nanoclaw_core.workers.diary import Diary
+from nanoclaw_core.workers.folders import Folders
 from nanoclaw_core.workers.pool import Pool
 
 log = structlog.get_logger()
 
 BUILTINS = tuple(
     f"nanoclaw_core.builtins.{name}"
-    for name in ("docker_runtime", "anthropic", "demo", "messaging", "terminal", "event_log", "checks")
+    for name in ("docker_runtime", "anthropic", "demo", "messaging", "terminal", "event_log", "mount_allowlist", "checks")
 )
 _MIB = 1024 * 1024
 _WORKER_TMP = 512 * _MIB
@@ -142,12 +145,19 @@ class Host:
         self.delivery = Delivery(database, self.mailboxes, self.channels, clock, plugins.tell, self._moved)
         self.diary = Diary(self.mailboxes)
         actions = [offer.value for offer in plugins.actions().values()]
+        self.folders = Folders(
+            database=database,
+            rules=MountRules(home=settings.home, judge=plugins.mount_verdicts, user=worker_user(installation)),
+            clock=clock,
+            tell=partial(self._tell_owner, about=Address(channel="", chat="")),
+            renew=lambda agent: self.pool.renew(agent),
+        )
         self.pool = Pool(self._desk(runtime, installation, mask, actions))
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
         self.journal = Journal(database, clock)
         self.router = self._router()
         self.pairings = Pairings(database, clock, self.delivery.say, self._tell_owner, plugins.tell)
-        self.operations: Mapping[str, Operation] = operations(database, clock, self.pairings.begin)
+        self.operations: Mapping[str, Operation] = operations(database, clock, self.pairings.begin, self.folders)
         self._mask = mask
         self.mailboxes.renew = self._recovery().renew  # bound late: it wakes those who use the mailboxes
         self._image = WorkerImage.of(settings, runtime)
@@ -181,6 +191,8 @@ class Host:
             hide=mask.add_passing,
             channels=self.channels,
             file_rules=file_rules(actions),
+            folders=self.folders.grant,
+            require_quota=Quota(home=self.settings.home, most=self.settings.max_workspace, now=self.clock.monotonic).check,
         )
 
     def _router(self) -> Router:

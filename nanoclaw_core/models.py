@@ -483,13 +483,15 @@ class Mount:
 class MountRequest:
     """A folder or file of the owner's that an agent is to see below /workspace-extra.
 
-    `source` is absolute, with all links resolved; `target` is its path in the container.
+    `source` is absolute, with all links resolved; `target` is its path in the container. `below` holds every name that occurs
+    in the folder, with one path, relative to it, where it does.
     """
 
     agent_group: AgentGroup
     source: Path
     target: str
     read_only: bool = True
+    below: Mapping[str, str] = field(default_factory=dict)
 
 
 class MountDecision(StrEnum):
@@ -502,10 +504,33 @@ class MountDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountVerdict:
-    """A decision and, unless it allows everything, the reason for it, for the person who asked."""
+    """A decision and, unless it allows everything, the reason for it, for the person who asked.
+
+    `warning` is what the policy's owner should know of the policy itself, whatever it decides.
+    """
 
     decision: MountDecision
     reason: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentMount:
+    """A folder or file that an owner gave an agent: `source` on the host is /workspace-extra/`name` in its containers.
+
+    `notice` is what its owner was last told of it: why workers do without it, or may not write there; '' for nothing.
+    """
+
+    id: str
+    agent_group_id: str
+    source: Path
+    name: str
+    read_only: bool = True
+    notice: str = ""
+
+    @property
+    def target(self) -> str:
+        return f"/workspace-extra/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

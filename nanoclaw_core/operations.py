@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -14,6 +15,7 @@ from nanoclaw_core.pairing import GOOD_FOR
 from nanoclaw_core.ports import Clock
 from nanoclaw_core.store import agents, chats
 from nanoclaw_core.store.database import Connection, Database
+from nanoclaw_core.workers.folders import Folders
 
 Json: TypeAlias = dict[str, Any]  # Any: whatever JSON holds
 Operation: TypeAlias = Callable[[Json], Awaitable[Json]]
@@ -63,7 +65,23 @@ class _Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     channel: str
 
 
-def operations(database: Database, clock: Clock, begin_pairing: Callable[[str], Awaitable[str]]) -> Mapping[str, Operation]:
+class NewMount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `mount.add` and `mount.check` take; `path` is absolute and without links, no agent means the main one."""
+
+    path: str
+    agent: str | None = None
+    name: str | None = None
+    read_only: bool = True
+
+
+class _OldMount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    agent: str | None = None
+
+
+def operations(
+    database: Database, clock: Clock, begin_pairing: Callable[[str], Awaitable[str]], folders: Folders
+) -> Mapping[str, Operation]:
     """Every operation by its name. `begin_pairing` makes a code for a channel."""
 
     async def pair(params: Json) -> Json:
@@ -77,7 +95,30 @@ def operations(database: Database, clock: Clock, begin_pairing: Callable[[str], 
     async def remove(params: Json) -> Json:
         return await database.write(partial(remove_wiring, wiring_id=_read(params, _OldWiring).id))
 
-    return {"pairing.begin": pair, "wiring.create": create, "wiring.remove": remove}
+    return {
+        "pairing.begin": pair,
+        "wiring.create": create,
+        "wiring.remove": remove,
+        **_mount_operations(database, folders),
+    }
+
+
+def _mount_operations(database: Database, folders: Folders) -> Mapping[str, Operation]:
+    async def add(params: Json) -> Json:
+        wish: NewMount = _read(params, NewMount)
+        agent = await database.read(partial(_agent, name=wish.agent))
+        return await folders.add(agent, Path(wish.path), wish.name, read_only=wish.read_only)
+
+    async def remove(params: Json) -> Json:
+        wish: _OldMount = _read(params, _OldMount)
+        return await folders.remove(await database.read(partial(_agent, name=wish.agent)), wish.name)
+
+    async def check(params: Json) -> Json:
+        wish: NewMount = _read(params, NewMount)
+        agent = await database.read(partial(_agent, name=wish.agent))
+        return await folders.check(agent, Path(wish.path), read_only=wish.read_only)
+
+    return {"mount.add": add, "mount.remove": remove, "mount.check": check}
 
 
 def create_wiring(connection: Connection, wish: NewWiring, now: float) -> Json:

@@ -168,7 +168,11 @@ class Plugins:
 
     def judge_mount(self, request: MountRequest) -> MountVerdict:
         """What all mount policies together say of a mount; one that raises, or answers something else, refuses it."""
-        return combined({offer.value.name: _verdict(offer, request) for offer in self._offers("mount-policy").values()})
+        return combined(self.mount_verdicts(request))
+
+    def mount_verdicts(self, request: MountRequest) -> dict[str, MountVerdict]:
+        """What each of them says, by the policy's name."""
+        return {offer.value.name: _verdict(offer, request) for offer in self._offers("mount-policy").values()}
 
     def fields(self) -> list[SetupField]:
         """What the manifests of all channels and providers ask for."""

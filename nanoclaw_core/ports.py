@@ -530,9 +530,9 @@ class Check:
 class MountPolicy:
     """A say in which folders of the owner's an agent may see: every policy must allow a mount, any may refuse or narrow it.
 
-    `judge` is pure: it returns at once, reads no file, and says the same of the same request. A path may hold anything that a
-    file system allows. A policy that raises refuses. NanoClaw does not mount folders of the owner's yet: until it does, no
-    host asks.
+    `judge` returns at once and does not look at what lies at the path: the request says what was found there. It is called in a
+    thread, and says the same of the same request until its own configuration changes. A path may hold anything that a file
+    system allows. A policy that raises refuses.
 
     >>> def no_keys(request):
     ...     if ".ssh" in request.source.parts:

@@ -142,6 +142,12 @@ class Settings:
     max_file: int = _setting(
         "NANOCLAW_MAX_FILE", _whole(1, 65536), 50, "size in MiB of the largest file that is taken from a chat or sent to one"
     )
+    max_workspace: int = _setting(
+        "NANOCLAW_MAX_WORKSPACE",
+        _whole(0, 16777216),
+        20480,
+        "size in MiB beyond which an agent's folder allows no new turn",
+    )
     history_days: int = _setting(
         "NANOCLAW_HISTORY_DAYS", _whole(7, 36500), 30, "days for which messages that are done with are kept"
     )

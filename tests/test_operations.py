@@ -13,7 +13,9 @@ from nanoclaw_core.errors import InvalidPattern, UnknownName
 from nanoclaw_core.journal import Journal
 from nanoclaw_core.models import Address, InboundMessage, Sender
 from nanoclaw_core.operations import ChatAmbiguous, Operation, ParametersInvalid, TriggerInvalid, operations, wirings
+from nanoclaw_core.sandbox.mounts import MountRules
 from nanoclaw_core.store import agents, chats
+from nanoclaw_core.workers.folders import Folders
 from tests.house import House, open_house
 
 Create = Callable[..., Awaitable[dict[str, Any]]]
@@ -31,7 +33,9 @@ def known(house: House) -> Mapping[str, Operation]:
     async def begin(channel: str) -> str:
         return channel
 
-    return operations(house.database, house.clock, begin)
+    rules = MountRules(home=house.home, judge=lambda _: {})
+    folders = Folders(database=house.database, rules=rules, clock=house.clock)
+    return operations(house.database, house.clock, begin, folders)
 
 
 @pytest.fixture

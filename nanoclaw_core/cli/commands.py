@@ -11,6 +11,7 @@ from nanoclaw_core import __version__
 from nanoclaw_core.cli.base import Group as _Group
 from nanoclaw_core.cli.base import settings as _settings
 from nanoclaw_core.cli.channel_commands import channel, wiring
+from nanoclaw_core.cli.mount_commands import mount
 from nanoclaw_core.cli.plugin_commands import plugin
 from nanoclaw_core.cli.secret_commands import secret
 
@@ -37,6 +38,7 @@ def nanoclaw() -> None:
 nanoclaw.add_command(channel)
 nanoclaw.add_command(wiring)
 nanoclaw.add_command(secret)
+nanoclaw.add_command(mount)
 nanoclaw.add_command(plugin)
 
 

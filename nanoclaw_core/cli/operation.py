@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 
 import anyio
@@ -12,11 +13,16 @@ from nanoclaw_core.control import Json
 from nanoclaw_core.errors import HostNotRunning
 from nanoclaw_core.first_start import ensure_first_agent
 from nanoclaw_core.home import own_home
+from nanoclaw_core.models import MountRequest, MountVerdict
 from nanoclaw_core.operations import operations
 from nanoclaw_core.pairing import begin_pairing
+from nanoclaw_core.sandbox.mounts import MountRules
+from nanoclaw_core.sandbox.spec import worker_user
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.database import open_database
+from nanoclaw_core.store.installation import installation_id
 from nanoclaw_core.supervise import SystemClock
+from nanoclaw_core.workers.folders import Folders
 
 
 def operate(settings: Settings, method: str, **params: object) -> Json:
@@ -47,7 +53,18 @@ async def _operate_alone(settings: Settings, method: str, params: Json) -> Json:
                 return code
 
             await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
-            return await operations(database, clock, pair)[method](params)
+            user = worker_user(await database.write(installation_id))
+            rules = MountRules(home=settings.home, judge=partial(_judge, settings), user=user)
+            folders = Folders(database=database, rules=rules, clock=clock)
+            return await operations(database, clock, pair, folders)[method](params)
+
+
+def _judge(settings: Settings, request: MountRequest) -> Mapping[str, MountVerdict]:
+    from nanoclaw_core import installed  # here, because other operations ask no plugin
+    from nanoclaw_core.host import BUILTINS
+    from nanoclaw_core.plugins import load
+
+    return load(installed.enabled(settings.home), BUILTINS).mount_verdicts(request)
 
 
 def is_host_running(settings: Settings) -> bool:

@@ -42,6 +42,7 @@ class WorkerPlace:
     state: Path
     limits: Limits
     timezone: str = "UTC"
+    extras: tuple[Mount, ...] = ()
 
 
 def worker_spec(place: WorkerPlace) -> ContainerSpec:
@@ -57,6 +58,7 @@ def worker_spec(place: WorkerPlace) -> ContainerSpec:
             Mount(source=place.inbox, target="/nanoclaw/inbox"),
             Mount(source=place.workspace, target="/workspace", read_only=False),
             Mount(source=place.state, target="/home/agent", read_only=False),
+            *place.extras,
         ),
         environment={"TZ": place.timezone, "LANG": "C.UTF-8", "HOME": "/home/agent", "PYTHONDONTWRITEBYTECODE": "1"},
         labels={

@@ -195,6 +195,20 @@ pairings = Table(
     CheckConstraint("ending IN ('paired', 'guessed', 'seen')", name="ending"),
 )
 
+mounts = Table(
+    "mounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent_group_id", Text, ForeignKey("agent_groups.id"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("read_only", Boolean, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("notice", Text, nullable=False, server_default=""),
+    UniqueConstraint("agent_group_id", "name"),
+    UniqueConstraint("agent_group_id", "source"),
+)
+
 
 def insert_into(conn: Connection, table: Table) -> Insert:
     """An INSERT that knows ON CONFLICT, in the dialect of `conn`."""

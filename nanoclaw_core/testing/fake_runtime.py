@@ -307,6 +307,8 @@ def on_this_machine(first_line: bytes, mounts: tuple[Mount, ...], engine: str | 
     document = json.loads(first_line)
     for name in ("socket", "workspace", "state"):
         document[name] = _source(document[name], mounts)
+    for seen in document.get("mounts", ()):
+        seen["path"] = _source(seen["path"], mounts)
     document["engine"] = engine or document["engine"]
     return json.dumps(document).encode() + b"\n"
 

@@ -11,10 +11,20 @@ import anyio
 
 from nanoclaw_core.errors import RuntimeUnavailable
 from nanoclaw_core.mailbox import Mailbox, Mailboxes
-from nanoclaw_core.models import Address, Event, Limits, Progress, Session
+from nanoclaw_core.models import Address, AgentGroup, Event, Limits, Progress, Session
 from nanoclaw_core.ports import Channel, Clock, Dialogue, Runtime, Wake, WorkerDoors
 from nanoclaw_core.store.database import Database
 from nanoclaw_core.supervise import sleep_or
+from nanoclaw_core.workers.folders import Granted
+
+
+async def no_folders(_agent: AgentGroup) -> Granted:
+    """Nothing of the owner's is mounted."""
+    return Granted()
+
+
+async def no_quota(_agent: AgentGroup) -> None:
+    """A workspace may hold anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,8 @@ class Desk:
     can hold. `streams` is whether a chat can show an answer while it is being written, `preview` shows it (`Previews.show`).
     `doors` is bound late: the gateway needs the pool as much as the pool needs the gateway. `note_tool` keeps a step
     of a worker's turn, and nobody waits for it. `hide` keeps a secret out of the log. `channels` are those of this host,
-    by name; `file_rules` is what runners must know of the files that agents hand to actions.
+    by name; `file_rules` is what runners must know of the files that agents hand to actions. `folders` looks at the mounts of
+    an agent anew for each worker; `require_quota` raises while its workspace holds more than it may.
     """
 
     terms: Terms
@@ -76,6 +87,8 @@ class Desk:
     hide: Callable[[str], None]
     channels: Mapping[str, Channel] = field(default_factory=dict)
     file_rules: Mapping[str, object] = field(default_factory=dict)
+    folders: Callable[[AgentGroup], Awaitable[Granted]] = no_folders
+    require_quota: Callable[[AgentGroup], Awaitable[None]] = no_quota
 
 
 @dataclass(slots=True, kw_only=True)

@@ -97,6 +97,7 @@ class Exchange:
                 break
             if not self.open:
                 await self._desk.require_room()
+                await self._desk.require_quota(self._agent_group)
             await self._push(mailbox, link, worker_id, rows)
         return False
 

@@ -6,9 +6,10 @@ import hashlib
 import json
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nanoclaw_core.models import AgentGroup, Session, WorkerIdentity
+from nanoclaw_core.sandbox.mounts import Seen
 from nanoclaw_core.sandbox.spec import PROTOCOL
 
 
@@ -30,9 +31,18 @@ def first_conversation(session: Session) -> str:
 
 
 def launch_document(
-    identity: WorkerIdentity, secret: str, engine: str, options: Mapping[str, object], files: Mapping[str, object]
+    identity: WorkerIdentity,
+    secret: str,
+    engine: str,
+    options: Mapping[str, object],
+    files: Mapping[str, object],
+    seen: Sequence[Seen] = (),
 ) -> bytes:
-    """The line that the runner reads from its standard input; without `files`, no action takes any."""
+    """The line that the runner reads from its standard input; without `files`, no action takes any.
+
+    `seen` are the owner's folders: the runner compares what was mounted with what the host looked at.
+    """
+    mounts = [{"path": each.mount.target, "device": each.identity[0], "inode": each.identity[1]} for each in seen]
     document = {
         "protocol": PROTOCOL,
         "worker": identity.worker_id,
@@ -43,5 +53,6 @@ def launch_document(
         "engine": engine,
         "options": dict(options),
         **({"files": dict(files)} if files else {}),
+        **({"mounts": mounts} if mounts else {}),
     }
     return json.dumps(document).encode() + b"\n"

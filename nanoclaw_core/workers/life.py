@@ -6,7 +6,7 @@ container's labels, so that a host may be killed between any two steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -124,17 +124,19 @@ class Life:
         if not await desk.database.write(claim):
             raise ContainerFailed(self.name, "another worker already serves this session")
         sockets = await desk.doors().open(self.identity)
-        spec = worker_spec(await to_thread.run_sync(self._place, sockets, image))
+        granted = await desk.folders(self.identity.agent_group)
+        extras = tuple(each.mount for each in granted.seen)
+        spec = worker_spec(replace(await to_thread.run_sync(self._place, sockets, image), extras=extras))
         options = {
             "conversation": await mailbox.conversation() or first_conversation(self.session),
-            "instructions": await desk.dialogue.instructions(self.identity.agent_group),
+            "instructions": await desk.dialogue.instructions(self.identity.agent_group) + granted.words,
             "model": self.identity.agent_group.model or desk.terms.model,
             "resume_interrupted": resume,
             "stream": stream,
         }
         if resume and (earlier := await mailbox.earlier_calls()):
             options["resume_prompt"] = await desk.dialogue.reminder(self.identity.agent_group, earlier)
-        document = launch_document(self.identity, self.secret, desk.terms.engine, options, desk.file_rules)
+        document = launch_document(self.identity, self.secret, desk.terms.engine, options, desk.file_rules, granted.seen)
         self.is_placed = True
         container_id = self.container_id = await desk.runtime.start(spec, document)
         started = partial(workers.started, worker_id=self.worker_id, container_id=container_id, now=desk.clock.time())

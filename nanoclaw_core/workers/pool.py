@@ -31,6 +31,9 @@ log = structlog.get_logger()
 #: Bytes that a worker is taken to hold until it was measured at rest: Claude Code takes 110 to 150 MiB, its commands the rest.
 TYPICAL_MEMORY = 256 * 1024 * 1024
 
+#: How a runner ends that finds something else mounted than was looked at.
+_EXCHANGED = 77
+
 
 class Pool:
     """Starts a shift for every session that has work. It is the `WorkerEvents` of the gateway."""
@@ -66,6 +69,12 @@ class Pool:
             shift.stop()
         else:
             self._callers.ask(session_id)
+
+    def renew(self, agent_group_id: str) -> None:
+        """What this agent's containers are made of has changed: its workers end as soon as they have nothing to do."""
+        for shift in self._crew.values():
+            if shift.agent_group.id == agent_group_id:
+                shift.give_way()
 
     @property
     def shifts(self) -> list[Shift]:
@@ -263,4 +272,6 @@ def _cause(state: ContainerState | None) -> str:
         return "its container was removed"
     if state.out_of_memory:
         return "it used more memory than it may (NANOCLAW_WORKER_MEMORY)"
+    if state.exit_code == _EXCHANGED:
+        return "a folder was exchanged while it was being mounted (`nanoclaw mount list`)"
     return f"its container ended with code {state.exit_code}"

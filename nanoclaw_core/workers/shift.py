@@ -209,6 +209,7 @@ class Shift:
             raise CalledOff
         self._outage.check()
         await self._desk.require_room()
+        await self._desk.require_quota(self.agent_group)
         return Life.of(self._desk, self.session, self.agent_group, self._last_worker)
 
     async def _turn(self, place: Place) -> bool:

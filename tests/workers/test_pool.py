@@ -303,3 +303,15 @@ async def test_no_worker_is_started_on_a_full_disk_and_its_chat_is_told_once(cre
     await crew.house.clock.asleep()
     await crew.house.clock.advance(8)
     await crew.worker()
+
+
+async def test_a_worker_whose_container_is_to_be_made_anew_ends_when_it_has_nothing_to_do(crew: Crew) -> None:
+    await crew.row("hello")
+    worker, link = await crew.linked(1)
+    await until(lambda: link.pushes)
+    crew.pool.renew("somebody else's")
+    crew.pool.renew(crew.house.agent.id)
+    assert link.orders == []
+    await crew.answer(worker, *link.pushes)
+    await until(lambda: not crew.pool.shifts)
+    assert link.orders == ["shutdown"]

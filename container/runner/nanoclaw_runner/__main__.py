@@ -6,16 +6,21 @@ import logging
 import os
 import sys
 
-from nanoclaw_runner.launch import LaunchRefused, read_launch
+from nanoclaw_runner.launch import LaunchRefused, MountExchanged, check_mounts, read_launch
 
 
 def main() -> int:
-    """Run one worker. Exit codes: 0 the host ended it, 1 it broke, 2 the launch document is no good."""
+    """Run one worker. Exit codes: 0 the host ended it, 1 it broke, 2 the launch document is no good, 77 a mount is another."""
     try:
         launch = read_launch(0)
     except LaunchRefused as refusal:
         sys.stderr.write(f"nanoclaw-runner: the launch document cannot be used: {refusal}\n")
         return 2
+    try:
+        check_mounts(launch.mounts)
+    except MountExchanged as exchanged:
+        sys.stderr.write(f"nanoclaw-runner: {exchanged}\n")
+        return 77
     _close_standard_input()
     _hide_memory()
     os.umask(0o077)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from nanoclaw_runner.frames import PROTOCOLS
@@ -17,12 +18,25 @@ class LaunchRefused(ValueError):
     """There is no usable launch document; the text says what is wrong with it."""
 
 
+class MountExchanged(Exception):
+    """Something else was mounted than the host had allowed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRules:
     """Which parameters of the host's actions are files: lists of names, by the action's name. One has at most `most_bytes`."""
 
     parameters: dict[str, Any]  # whoever reads it bears with anything
     most_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenMount:
+    """A folder or file of the owner's, and what the host saw there when it allowed it."""
+
+    path: str
+    device: int
+    inode: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +52,7 @@ class LaunchDocument:
     engine: str
     options: dict[str, Any]  # checked by the engine
     files: FileRules | None = None
+    mounts: tuple[SeenMount, ...] = ()
 
 
 def read_launch(fd: int) -> LaunchDocument:
@@ -71,3 +86,18 @@ def parse_launch(line: bytes) -> LaunchDocument:
     if not all((document.worker, document.secret, document.socket, document.workspace, document.state)):
         raise LaunchRefused("worker, secret, socket, workspace and state must not be empty")
     return document
+
+
+def check_mounts(mounts: tuple[SeenMount, ...]) -> None:
+    """Compare what was mounted with what the host had looked at; nothing of the agent runs yet.
+
+    Raises:
+        MountExchanged: it is something else.
+    """
+    for mount in mounts:
+        try:
+            found = Path(mount.path).lstat()
+        except OSError as error:
+            raise MountExchanged(f"{mount.path} cannot be seen: {error.strerror}") from error
+        if (found.st_dev, found.st_ino) != (mount.device, mount.inode):
+            raise MountExchanged(f"{mount.path} is not what was checked: it was exchanged while it was being mounted")

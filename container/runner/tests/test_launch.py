@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from miniature import Home
-from nanoclaw_runner.launch import MAX_DOCUMENT, LaunchDocument, LaunchRefused, parse_launch
+from nanoclaw_runner.launch import MAX_DOCUMENT, LaunchDocument, LaunchRefused, check_mounts, parse_launch
 
 GOOD: dict[str, Any] = {
     "protocol": 1,
@@ -81,3 +82,16 @@ def test_what_is_started_later_finds_an_empty_standard_input() -> None:
         [sys.executable, "-c", probe], input=document, capture_output=True, env=environment, timeout=20, check=False
     )
     assert done.stdout.startswith(b"b''"), done.stderr
+
+
+def test_a_mount_that_is_not_what_was_checked_ends_the_runner_before_anything_starts(tmp_path: Path) -> None:
+    found = tmp_path.stat()
+    checked: dict[str, Any] = {"path": str(tmp_path), "device": found.st_dev, "inode": found.st_ino}
+    check_mounts(parse_launch(json.dumps({**GOOD, "mounts": [checked]}).encode()).mounts)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    for wrong in ({**checked, "inode": 1}, {**checked, "path": str(link)}, {**checked, "path": str(tmp_path / "gone")}):
+        done = run_runner(json.dumps({**GOOD, "mounts": [checked, wrong]}).encode())
+        assert done.returncode == 77
+        assert wrong["path"] in done.stderr
+        assert done.stderr.count("\n") == 1

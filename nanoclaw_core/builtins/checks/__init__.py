@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nanoclaw_core.builtins.checks import channels, containers, database, home, host, machine, messages, setup
+from nanoclaw_core.builtins.checks import channels, containers, database, home, host, machine, messages, mounts, setup
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.ports import Check
 
@@ -25,5 +25,6 @@ def nanoclaw_checks() -> Iterable[Check]:
         Check(name="database", run=database.check, time_limit=_SLOW),
         Check(name="mailboxes", run=database.check_mailboxes, time_limit=_SLOW),
         Check(name="messages", run=messages.check, time_limit=_SLOW),
+        Check(name="mounts", run=mounts.check),
         Check(name="machine", run=machine.check),
     ]
