@@ -31,7 +31,7 @@ def known(house: House) -> Mapping[str, Operation]:
     async def begin(channel: str) -> str:
         return channel
 
-    return operations(house.database, house.clock, begin)
+    return operations(house.database, house.clock, begin, "UTC")
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ async def _operate_alone(settings: Settings, method: str, params: Json) -> Json:
                 return code
 
             await database.write(partial(ensure_first_agent, name=settings.assistant_name, now=clock.time()))
-            return await operations(database, clock, pair)[method](params)
+            return await operations(database, clock, pair, settings.timezone)[method](params)
 
 
 def is_host_running(settings: Settings) -> bool:

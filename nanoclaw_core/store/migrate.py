@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The newest revision below `migrations/versions`, so that an ordinary start need not import alembic (0.8 s).
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 _KEPT_BACKUPS: Final = 5
 
 log = structlog.get_logger()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from nanoclaw_core.ledger.books import BUDGET_WORDS
 from nanoclaw_core.models import Failure, FailureKind
 
 _MODEL = {
@@ -33,6 +34,8 @@ def of_failure(failure: Failure) -> str:
     """
     if failure.kind is FailureKind.INTERRUPTED:
         return STOPPED
+    if failure.status in (402, 429) and BUDGET_WORDS in failure.detail:
+        return f"⚠️ I could not answer. {failure.detail.partition(BUDGET_WORDS)[1]}{failure.detail.partition(BUDGET_WORDS)[2]}"
     cause = _MODEL.get(failure.status or 0, "The model provider could not be reached")
     if failure.kind is FailureKind.ENGINE:
         cause = "The agent's engine broke off; send your message again"
