@@ -147,7 +147,7 @@ class Host:
         self.diary = Diary(self.mailboxes)
         actions = [offer.value for offer in plugins.actions().values()]
         self.pool = Pool(self._desk(runtime, installation, mask, actions))
-        self.ledger = self._ledger()
+        self.ledger = self._ledger(is_demo=model.is_demo)
         calls = self.pool.actions
         self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, calls, ledger=self.ledger)
         self.journal = Journal(database, clock)
@@ -189,10 +189,10 @@ class Host:
             file_rules=file_rules(actions),
         )
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self, *, is_demo: bool) -> Ledger:
         tell_owner = partial(self.delivery.tell_owner, away_from=Address(channel="", chat=""))
         prices, zone = Prices(self.settings.home), self.settings.timezone
-        return Ledger(self.database, prices, self.clock, zone, tell_owner, self.plugins.tell)
+        return Ledger(self.database, prices, self.clock, zone, tell_owner, self.plugins.tell, is_demo=is_demo)
 
     def _router(self) -> Router:
         return Router(

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 #: How every refusal of ours begins, so that the chat is not told that the provider's account is empty.
 BUDGET_WORDS: Final = "NanoClaw’s budget: "
+_DEMO: Final = "demo"
 _MINUTE: Final = 60.0
 #: What the provider may add to a request that is not in its bytes.
 _ADDED: Final = 2000
@@ -97,7 +98,10 @@ class _Account:
 
 
 class Ledger:
-    """Knows every call. `warn` tells the owner that a budget is nearly used up, `tell` the plugins."""
+    """Knows every call. `warn` tells the owner that a budget is nearly used up, `tell` the plugins.
+
+    With `is_demo`, whatever model is asked for, it is the demo that answers.
+    """
 
     def __init__(
         self,
@@ -107,6 +111,8 @@ class Ledger:
         timezone: str,
         warn: Callable[[str], Awaitable[None]],
         tell: Callable[[Event], None],
+        *,
+        is_demo: bool = False,
     ) -> None:
         self._database = database
         self._prices = prices
@@ -114,6 +120,7 @@ class Ledger:
         self._timezone = timezone
         self._warn = warn
         self._tell = tell
+        self._is_demo = is_demo
         self._accounts: dict[str, _Account] = {}
         self._stack = AsyncExitStack()
 
@@ -201,11 +208,11 @@ class Ledger:
         return ModelUnavailable(BUDGET_WORDS + reason, status=status, retry=status == 429)
 
     def _rate(self, wish: Wish, model: str) -> Rate | None:
-        return self._prices.rate(model) if wish.is_standard else None
+        return self._prices.rate(_DEMO if self._is_demo else model) if wish.is_standard else None
 
     async def _book(self, who: WorkerIdentity, wish: Wish, tally: Tally, account: _Account, hold: _Hold) -> None:
         with anyio.CancelScope(shield=True):  # a host that ends still writes this down
-            model = tally.model or wish.model
+            model = _DEMO if self._is_demo else tally.model or wish.model
             rate, tokens = self._rate(wish, model), tally.tokens
             spent = self._spent(who, model, tally, rate)
             charged = tokens or wish.guess
