@@ -59,7 +59,8 @@ def show(settings: Settings, by: str, agent: str | None, since: float | None, as
     if total.incomplete:
         click.echo(f"{total.incomplete} of the calls broke off before the provider said all they took; at least that much.")
     if total.unpriced:
-        click.echo(f"Prices are not known for all calls: add them to {short_path(settings.home / 'prices.json')}.")
+        own = short_path(settings.home / "prices.json")
+        click.echo(f"What some calls cost is not known: they broke off, or no table has their model. Add its price to {own}.")
 
 
 def set_budget(settings: Settings, agent: str, per_day: Amount | None, warn: int | None, per_minute: int | None) -> None:

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 BUDGET_WORDS: Final = "NanoClaw’s budget: "
 _DEMO: Final = "demo"
 _MINUTE: Final = 60.0
+_FAREWELL: Final = 5.0
 #: What the provider may add to a request that is not in its bytes.
 _ADDED: Final = 2000
 _BYTES_PER_TOKEN: Final = 4
@@ -216,14 +217,19 @@ class Ledger:
             rate, tokens = self._rate(wish, model), tally.tokens
             spent = self._spent(who, model, tally, rate)
             charged = tokens or wish.guess
-            cost = (rate.cost(charged) or 0) if rate else 0
-            hold.cost, hold.tokens = cost, charged.total
-            write = partial(_book, spent=spent, cost=cost, tokens=charged.total)
+            hold.cost, hold.tokens = self._charge(wish, rate, charged), charged.total
+            write = partial(_book, spent=spent, cost=hold.cost, tokens=hold.tokens)
             if await survive("ledger", self._write(who.agent_group, write)):
                 hold.is_live = False  # nobody else knows of it
             else:
                 account.holds.discard(hold)
             account.tell()
+
+    def _charge(self, wish: Wish, rate: Rate | None, tokens: Tokens) -> int:
+        """What a call costs its budget: where no price is known for it, the most that the model could have taken."""
+        cost = rate.cost(tokens) if rate else None
+        known = rate or self._rate(wish, wish.model)
+        return cost if cost is not None else known.most(tokens) if known else 0
 
     def _spent(self, who: WorkerIdentity, model: str, tally: Tally, rate: Rate | None) -> Spent:
         tokens = tally.tokens or Tokens()
@@ -247,15 +253,15 @@ class Ledger:
         charged = await self._database.write(write)
         if charged is not None and charged[1]:
             budget = charged[0]
-            text = (
-                f"{agent.name} has spent {amount(budget.spent, budget.unit)} of the {amount(budget.per_day or 0, budget.unit)} "
-            )
-            self._tasks.start_soon(self._warn_of, f"{text}that its budget allows today ({budget.day}).", name="budget warning")
+            spent, limit = amount(budget.spent, budget.unit), amount(budget.per_day or 0, budget.unit)
+            text = f"{agent.name} has spent {spent} of the {limit} that its budget allows today ({budget.day})."
+            self._tasks.start_soon(self._warn_of, text, name="budget warning")
             data = {"agent": agent.name, "spent": budget.spent, "limit": budget.per_day, "unit": budget.unit}
             self._tell(Event(name="budget.warned", at=self._clock.time(), data=data))
 
     async def _warn_of(self, text: str) -> None:
-        await survive("budget warning", self._warn(text))
+        with anyio.move_on_after(_FAREWELL, shield=True):  # it is said once a day: a host that ends still says it
+            await survive("budget warning", self._warn(text))
 
 
 def _book(conn: Connection, spent: Spent, cost: int, tokens: int) -> tuple[Budget, bool] | None:

@@ -95,7 +95,7 @@ def totals(
         query = query.where(model_days.c.day >= from_day)
     if agent is not None:
         query = query.where(table.c.agent_group_id == agent)
-    rows = conn.execute(query.group_by(key)).mappings().all()
+    rows = conn.execute(query.group_by("key")).mappings().all()
     found = [Total(key=row["key"], **{name: int(row[name]) for name in _SUMS}) for row in rows]
     return sorted(found, key=lambda each: (each.key,) if by == "day" else (-each.cost, -each.tokens, each.key))
 

@@ -223,6 +223,14 @@ async def test_a_budget_in_dollars_lets_no_model_pass_whose_price_nobody_knows(t
     await till.spend(1, 1, model="gpt-9")
 
 
+async def test_a_prompt_so_long_that_it_has_no_price_uses_up_the_budget_all_the_same(till: Till) -> None:
+    await till.limit_dollars(1)
+    await till.spend(900_000, 1, model="claude-sonnet-4-5")
+    assert (await till.total()).unpriced == 1
+    with pytest.raises(ModelUnavailable):
+        await till.spend(1, 1)
+
+
 async def test_the_owner_is_warned_once_a_day_at_the_share(till: Till) -> None:
     await till.limit(per_day=1000, unit="tokens", warn_percent=50)
     for expected in (0, 1, 1):
