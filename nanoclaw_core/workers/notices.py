@@ -34,8 +34,9 @@ def of_failure(failure: Failure) -> str:
     """
     if failure.kind is FailureKind.INTERRUPTED:
         return STOPPED
-    if failure.status in (402, 429) and BUDGET_WORDS in failure.detail:
-        return f"⚠️ I could not answer. {failure.detail.partition(BUDGET_WORDS)[1]}{failure.detail.partition(BUDGET_WORDS)[2]}"
+    _, ours, reason = failure.detail.partition(BUDGET_WORDS)
+    if ours and failure.status in (402, 429):
+        return f"⚠️ I could not answer. {ours}{reason}"
     cause = _MODEL.get(failure.status or 0, "The model provider could not be reached")
     if failure.kind is FailureKind.ENGINE:
         cause = "The agent's engine broke off; send your message again"
