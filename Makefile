@@ -11,7 +11,7 @@ CONTAINER := $(shell find container -type f -not -path '*/__pycache__/*' -not -p
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TESTS ?=
 
-.PHONY: help chat test unit lint types docs bench crash soak size runtime image clean
+.PHONY: help chat test unit lint types docs bench crash soak prompt size runtime image clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,6 +45,9 @@ crash: runtime $(STAMPS)/image $(STAMPS)/developing ## Kill everything at 200 ra
 
 soak: $(STAMPS)/developing ## Look for what grows in thousands of turns (about 5 minutes; SOAK="--turns 1000" for a look)
 	$(BIN)/python -m tests.crash.soak $(SOAK)
+
+prompt: runtime $(STAMPS)/image $(STAMPS)/developing ## Show what every call of the model begins with, section by section
+	@$(BIN)/python scripts/prompt.py
 
 size: $(STAMPS)/developing ## Count lines, files and dependencies
 	@$(BIN)/python scripts/size.py

@@ -79,7 +79,7 @@ async def intake(home: Path) -> AsyncIterator[Intake]:
 
 
 def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path) -> Router:
-    async def refuse(_to: Address, _message_id: str, text: str) -> None:
+    async def refuse(_to: Address, _message_id: str, text: object) -> None:
         raise RuntimeError(text)
 
     async def answered(_session: str, _question: OutboundRow, label: str) -> None:
@@ -94,6 +94,7 @@ def _router(database: Database, found: Intake, mailboxes: Mailboxes, home: Path)
         wake=lambda _session: None,
         stop=lambda _session: None,
         refuse=refuse,
+        tell_usage=refuse,
         answered=answered,
         arrivals=arrivals(home, SystemClock(), found.journal),
         tell=found.tell,

@@ -10,9 +10,14 @@ from typing import Any, Final
 import anyio
 from aiohttp import web
 
+from nanoclaw_core.cli import logs
 from nanoclaw_core.gateway.server import Gateway
+from nanoclaw_core.ledger.books import Ledger
+from nanoclaw_core.ledger.prices import Prices
 from nanoclaw_core.models import AgentGroup, Progress, TurnEnd, WorkerIdentity
 from nanoclaw_core.ports import WorkerLink
+from nanoclaw_core.store.database import open_database
+from nanoclaw_core.supervise import SystemClock
 from nanoclaw_core.upstream import HttpUpstream
 
 WORKER: Final = "wbench"
@@ -90,9 +95,18 @@ async def _gateway(url: str, folder: str) -> None:
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     identity = WorkerIdentity(worker_id=WORKER, session_id="s", agent_group=agent, secret_hash=digest)
 
-    async with Gateway(Path(folder), _Nobody(), provider, [], _NoCalls()) as gateway:
+    logs.silence()  # standard output says where it listens, and nothing else
+    async with (
+        open_database(Path(folder) / "nanoclaw.db", backups=None) as database,
+        Ledger(database, Prices(Path(folder)), SystemClock(), "UTC", _not_warned, lambda _: None) as ledger,
+        Gateway(Path(folder), _Nobody(), provider, [], _NoCalls(), ledger=ledger) as gateway,
+    ):
         print(await gateway.open(identity) / "gateway.sock", flush=True)
         await anyio.sleep_forever()
+
+
+async def _not_warned(_: str) -> None:
+    raise NotImplementedError
 
 
 if __name__ == "__main__":

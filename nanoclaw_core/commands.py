@@ -11,6 +11,15 @@ from nanoclaw_core.models import InboundKind, InboundMessage, Row
 _STOP: Final = re.compile(r"(?:@\S+[ \t]+)?/stop(?:@\w+)?", re.IGNORECASE)
 
 
+_USAGE: Final = re.compile(r"(?:@\S+[ \t]+)?/usage(?:@\w+)?", re.IGNORECASE)
+
+
+def asks_for_usage(message: InboundMessage) -> bool:
+    """Whether somebody wrote `/usage`, which the host answers itself. A button's text never is that."""
+    text = message.text if message.kind is InboundKind.MESSAGE and len(message.text) < 200 else ""
+    return _USAGE.fullmatch(text.strip()) is not None
+
+
 def calls_off(message: InboundMessage | Row) -> bool:
     """Whether somebody wrote that. What a button says is an agent's text, and never a command."""
     return message.kind in (InboundKind.MESSAGE, InboundKind.EDIT) and is_stop(message.text)

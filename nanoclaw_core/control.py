@@ -8,7 +8,8 @@ A Unix socket in the home, for its owner alone, with JSON-RPC 2.0, one object in
     chat.close
     chat.seen {number}                                  a notification: everything up to `number` has been shown
     pairing.begin, wiring.create, wiring.remove,
-    mount.add, mount.remove, mount.check                see `operations`
+    mount.add, mount.remove, mount.check,
+    budget.set, budget.remove                           see `operations`
 
 Once a chat is open, the host notifies: chat.message {number, id, text}, chat.working {number, note},
 chat.settled {number, message_ids, outcome}, chat.notice {number, text}. Messages and settlements come again (to this

@@ -27,6 +27,9 @@ from nanoclaw_core.gateway.server import Gateway
 from nanoclaw_core.home import own_home
 from nanoclaw_core.installed import enabled
 from nanoclaw_core.journal import Journal
+from nanoclaw_core.ledger.books import Ledger
+from nanoclaw_core.ledger.prices import Prices
+from nanoclaw_core.ledger.words import statements
 from nanoclaw_core.loopwatch import Block, LoopWatch
 from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mask import Mask
@@ -107,6 +110,7 @@ async def open_host(
             stack.push_async_callback(model.provider.aclose)
         await host.make_channels()
         await host.pairings.load()
+        await stack.enter_async_context(host.ledger)
         await stack.enter_async_context(host.gateway)
         if watch is not None:
             watch.know(plugins.modules())
@@ -153,11 +157,15 @@ class Host:
             renew=lambda agent: self.pool.renew(agent),
         )
         self.pool = Pool(self._desk(runtime, installation, mask, actions))
-        self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, self.pool.actions)
+        self.ledger = self._ledger(is_demo=model.is_demo)
+        calls = self.pool.actions
+        self.gateway = Gateway(settings.home / "workers", self.pool, model.provider, actions, calls, ledger=self.ledger)
         self.journal = Journal(database, clock)
         self.router = self._router()
         self.pairings = Pairings(database, clock, self.delivery.say, self._tell_owner, plugins.tell)
-        self.operations: Mapping[str, Operation] = operations(database, clock, self.pairings.begin, self.folders)
+        self.operations: Mapping[str, Operation] = operations(
+            database, clock, self.pairings.begin, self.folders, settings.timezone
+        )
         self._mask = mask
         self.mailboxes.renew = self._recovery().renew  # bound late: it wakes those who use the mailboxes
         self._image = WorkerImage.of(settings, runtime)
@@ -195,6 +203,11 @@ class Host:
             require_quota=Quota(home=self.settings.home, most=self.settings.max_workspace, now=self.clock.monotonic).check,
         )
 
+    def _ledger(self, *, is_demo: bool) -> Ledger:
+        tell_owner = partial(self.delivery.tell_owner, away_from=Address(channel="", chat=""))
+        prices, zone = Prices(self.settings.home), self.settings.timezone
+        return Ledger(self.database, prices, self.clock, zone, tell_owner, self.plugins.tell, is_demo=is_demo)
+
     def _router(self) -> Router:
         return Router(
             database=self.database,
@@ -205,10 +218,17 @@ class Host:
             wake=self.pool.wake,
             stop=self.pool.stop,
             refuse=self.delivery.refuse,
+            tell_usage=self._tell_usage,
             answered=self.delivery.answered,
             arrivals=self._arrivals(),
             tell=self.plugins.tell,
         )
+
+    async def _tell_usage(self, to: Address, message_id: str, agent_groups: Sequence[str]) -> None:
+        """Answer `/usage` in a chat."""
+        read = partial(statements, agent_groups=agent_groups, now=self.clock.time(), timezone=self.settings.timezone)
+        text = "\n\n".join(await self.database.read(read))
+        await self.delivery.refuse(to, message_id, text, outcome="answered")
 
     def _arrivals(self) -> Arrivals:
         return Arrivals(

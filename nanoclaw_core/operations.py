@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from nanoclaw_core.errors import NanoClawError, UnknownName
+from nanoclaw_core.ledger.limits import change
+from nanoclaw_core.ledger.words import day_of
 from nanoclaw_core.models import AgentGroup, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.pairing import GOOD_FOR
 from nanoclaw_core.ports import Clock
-from nanoclaw_core.store import agents, chats
+from nanoclaw_core.store import agents, budgets, chats
 from nanoclaw_core.store.database import Connection, Database
 from nanoclaw_core.workers.folders import Folders
 
@@ -61,6 +63,20 @@ class _OldWiring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     id: str
 
 
+class NewBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `budget.set` takes; what is not said stays as it is. Dollars are in billionths."""
+
+    agent: str
+    per_day: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    unit: Literal["usd", "tokens"] | None = None
+    warn_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    per_minute: Annotated[int, msgspec.Meta(gt=0)] | None = None
+
+
+class _OldBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    agent: str
+
+
 class _Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     channel: str
 
@@ -80,9 +96,9 @@ class _OldMount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def operations(
-    database: Database, clock: Clock, begin_pairing: Callable[[str], Awaitable[str]], folders: Folders
+    database: Database, clock: Clock, begin_pairing: Callable[[str], Awaitable[str]], folders: Folders, timezone: str
 ) -> Mapping[str, Operation]:
-    """Every operation by its name. `begin_pairing` makes a code for a channel."""
+    """Every operation by its name. `begin_pairing` makes a code for a channel; days are those of `timezone`."""
 
     async def pair(params: Json) -> Json:
         code = await begin_pairing(_read(params, _Channel).channel)
@@ -95,10 +111,19 @@ def operations(
     async def remove(params: Json) -> Json:
         return await database.write(partial(remove_wiring, wiring_id=_read(params, _OldWiring).id))
 
+    async def set_budget(params: Json) -> Json:
+        wish = _read(params, NewBudget)
+        return await database.write(partial(change_budget, wish=wish, today=day_of(clock.time(), timezone)))
+
+    async def end_budget(params: Json) -> Json:
+        return await database.write(partial(remove_budget, name=_read(params, _OldBudget).agent))
+
     return {
         "pairing.begin": pair,
         "wiring.create": create,
         "wiring.remove": remove,
+        "budget.set": set_budget,
+        "budget.remove": end_budget,
         **_mount_operations(database, folders),
     }
 
@@ -119,6 +144,27 @@ def _mount_operations(database: Database, folders: Folders) -> Mapping[str, Oper
         return await folders.check(agent, Path(wish.path), read_only=wish.read_only)
 
     return {"mount.add": add, "mount.remove": remove, "mount.check": check}
+
+
+def change_budget(connection: Connection, wish: NewBudget, today: str) -> Json:
+    """Set what the wish says of an agent's budget.
+
+    Raises:
+        UnknownName: there is no such agent.
+    """
+    agent = _agent(connection, wish.agent)
+    limits = {name: getattr(wish, name) for name in ("per_day", "unit", "warn_percent", "per_minute")}
+    return change(connection, agent, today, **limits)
+
+
+def remove_budget(connection: Connection, name: str) -> Json:
+    """Let an agent spend without limit; `was_there` says whether it had one.
+
+    Raises:
+        UnknownName: there is no such agent.
+    """
+    agent = _agent(connection, name)
+    return {"agent": agent.name, "was_there": budgets.remove_budget(connection, agent.id)}
 
 
 def create_wiring(connection: Connection, wish: NewWiring, now: float) -> Json:

@@ -20,7 +20,7 @@ from nanoclaw_core.mailbox import Mailboxes
 from nanoclaw_core.mailbox.aside import forget_copies
 from nanoclaw_core.models import Session
 from nanoclaw_core.ports import Clock
-from nanoclaw_core.store import pruning, sessions, workers
+from nanoclaw_core.store import pruning, sessions, spending, workers
 from nanoclaw_core.store.database import Connection, Database
 from nanoclaw_core.store.pruning import DAY, YEAR, Horizon
 from nanoclaw_core.store.tables import new_id
@@ -110,6 +110,7 @@ class Retention:
         gone = {
             "messages": await self._slices(partial(pruning.forget_events, last=keys, limit=_SLICE)),
             "strangers": await self._slices(partial(pruning.forget_strangers, old=old, limit=_SLICE)),
+            "model_calls": await self._slices(partial(spending.forget_calls, old=old, limit=_SLICE)),
             "workers": await self._slices(partial(pruning.forget_workers, old=old, limit=_SLICE)),
         }
         while await write(partial(pruning.give_back, pages=_SLICE)):

@@ -32,7 +32,7 @@ FLOORS = (
     "commands ports secrets",
     "hookspecs",
     "disk home loopwatch memory settings store supervise upstream installed switches",
-    "journal mailbox sandbox first_start",
+    "journal ledger mailbox sandbox first_start",
     "backup delivery gateway history packages pairing retention routing workers",
     "builtins plugins",
     "conformance doctor offers operations scaffold",

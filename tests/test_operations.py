@@ -35,7 +35,7 @@ def known(house: House) -> Mapping[str, Operation]:
 
     rules = MountRules(home=house.home, judge=lambda _: {})
     folders = Folders(database=house.database, rules=rules, clock=house.clock)
-    return operations(house.database, house.clock, begin, folders)
+    return operations(house.database, house.clock, begin, folders, "UTC")
 
 
 @pytest.fixture

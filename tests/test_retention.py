@@ -20,6 +20,7 @@ from nanoclaw_core.models import InboundMessage, Push, Sender, TurnEnd
 from nanoclaw_core.retention import AFTER_START, Retention
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.database import open_database
+from nanoclaw_core.store.spending import Spent, book
 from nanoclaw_core.testing import FakeClock
 from tests.house import CHAT, House, open_house
 
@@ -347,3 +348,18 @@ def left_in(home: Path, number: int) -> int:
     with closing(sqlite3.connect(session_folder(home, number) / "inbound.db")) as db:
         (count,) = db.execute("SELECT count(*) FROM rows").fetchone()
     return int(count)
+
+
+async def test_old_calls_of_the_model_go_and_the_totals_of_their_days_stay(house: House) -> None:
+    def spent(at: float) -> Spent:
+        tokens: dict[str, Any] = {"input_tokens": 5, "output_tokens": 1, "cache_read_tokens": 0, "cache_write_tokens": 0}
+        who: dict[str, Any] = {"agent_group_id": house.agent.id, "session_id": house.session.id, "model": "m"}
+        return Spent(at=at, day=f"day {at:.0f}", **who, **tokens, status="complete", cost=7, priced_as_of="2026-01-01")
+
+    now = house.clock.time()
+    for at in (now - 40 * DAY, now - 31 * DAY, now):
+        await house.database.write(partial(book, spent=spent(at)))
+    gone = await retention(house).prune()
+    assert gone["model_calls"] == 2
+    assert await sql(house, "SELECT at FROM model_calls") == [(now,)]
+    assert await sql(house, "SELECT count(*), sum(cost) FROM model_days") == [(3, 21)]

@@ -31,3 +31,13 @@ def settings() -> Settings:
     from nanoclaw_core.settings import load
 
     return load(os.environ, Path.cwd())
+
+
+def span(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """What an option with a span of time holds, in seconds."""
+    from nanoclaw_core.cli.text import seconds_in
+
+    try:
+        return None if text is None else seconds_in(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no span of time such as 90s, 10m, 2h or 1d.") from error

@@ -10,10 +10,12 @@ import click
 from nanoclaw_core import __version__
 from nanoclaw_core.cli.base import Group as _Group
 from nanoclaw_core.cli.base import settings as _settings
+from nanoclaw_core.cli.base import span as _span
 from nanoclaw_core.cli.channel_commands import channel, wiring
 from nanoclaw_core.cli.mount_commands import mount
 from nanoclaw_core.cli.plugin_commands import plugin
 from nanoclaw_core.cli.secret_commands import secret
+from nanoclaw_core.cli.usage_commands import budget, usage
 
 EXIT_CODES = """\b
 Exit codes:
@@ -40,6 +42,8 @@ nanoclaw.add_command(wiring)
 nanoclaw.add_command(secret)
 nanoclaw.add_command(mount)
 nanoclaw.add_command(plugin)
+nanoclaw.add_command(usage)
+nanoclaw.add_command(budget)
 
 
 @nanoclaw.command()
@@ -144,15 +148,6 @@ def why(number: int, as_json: bool) -> None:
     from nanoclaw_core.cli.messages import show_why
 
     show_why(_settings(), number, as_json)
-
-
-def _span(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    from nanoclaw_core.cli.text import seconds_in
-
-    try:
-        return None if text is None else seconds_in(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no span of time such as 90s, 10m, 2h or 1d.") from error
 
 
 @nanoclaw.command("logs")

@@ -56,7 +56,7 @@ async def _operate_alone(settings: Settings, method: str, params: Json) -> Json:
             user = worker_user(await database.write(installation_id))
             rules = MountRules(home=settings.home, judge=partial(_judge, settings), user=user)
             folders = Folders(database=database, rules=rules, clock=clock)
-            return await operations(database, clock, pair, folders)[method](params)
+            return await operations(database, clock, pair, folders, settings.timezone)[method](params)
 
 
 def _judge(settings: Settings, request: MountRequest) -> Mapping[str, MountVerdict]:

@@ -93,13 +93,13 @@ class Delivery:
             with anyio.move_on_after(SEND_TIMEOUT / 10):
                 await survive("notice", channel.send(message))
 
-    async def refuse(self, to: Address, message_id: str, text: str) -> None:
-        """Say why the message `message_id` is not answered, as `say` does, and that nothing more will come."""
+    async def refuse(self, to: Address, message_id: str, text: str, outcome: str = "failed") -> None:
+        """Say why the message `message_id` is not answered by an agent, as `say` does, and that nothing more will come."""
         await self.say(to, text)
         channel = self._channels.get(to.channel)
         if channel is not None and isinstance(channel, SettlingChannel):
             with anyio.move_on_after(SEND_TIMEOUT / 10):
-                await survive("notice", channel.settled(to, (message_id,), "failed"))
+                await survive("notice", channel.settled(to, (message_id,), outcome))
 
     async def tell_owner(self, news: Loss | str, *, away_from: Address) -> None:
         """Have the owner told, where possible on another channel than that of `away_from`."""

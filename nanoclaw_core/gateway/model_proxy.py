@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from nanoclaw_core.errors import ModelUnavailable, NanoClawError
 from nanoclaw_core.gateway import documents
 from nanoclaw_core.gateway.caller import Caller
 from nanoclaw_core.gateway.refusals import cut, refusal
+from nanoclaw_core.ledger.books import Ledger, Wish
+from nanoclaw_core.ledger.tally import Tally
 from nanoclaw_core.models import ModelRequest
 from nanoclaw_core.ports import ActionCalls, ModelResponse, Provider
 
@@ -42,6 +45,8 @@ _DROPPED_FROM_ANSWER: Final = frozenset(
     {"connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization"}
     | {"set-cookie", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+#: A question that costs nothing.
+_FREE: Final = "/count_tokens"
 
 
 class RequestForbidden(Exception):
@@ -49,17 +54,18 @@ class RequestForbidden(Exception):
 
 
 class ModelProxy:
-    """Answers the provider's paths, and only those."""
+    """Answers the provider's paths, and only those. Without a `ledger`, nobody counts what that takes."""
 
-    def __init__(self, provider: Provider, calls: ActionCalls) -> None:
+    def __init__(self, provider: Provider, calls: ActionCalls, ledger: Ledger | None = None) -> None:
         self._provider = provider
         self._calls = calls
+        self._ledger = ledger
 
     async def serve(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Check, send, and stream the answer back; leaving early cancels the provider's work."""
         async with caller.body(request, MOST_BYTES) as body:
             try:
-                asked = await caller.work(_checked, request, body)
+                asked, wish = await caller.work(_checked, request, body)
             except RequestForbidden as error:
                 caller.complaints.warn("model.request_forbidden", reason=str(error))
                 return refusal(403, f"NanoClaw does not pass this on: {error}")
@@ -68,7 +74,7 @@ class ModelProxy:
             except (ValueError, RecursionError):
                 return refusal(400, "the body must be a JSON object")
             await self._note_heard(asked, caller)
-            return await self._ask(request, asked, caller)
+            return await self._ask(request, asked, wish, caller)
 
     async def _note_heard(self, asked: ModelRequest, caller: Caller) -> None:
         """Tell which calls of earlier workers this conversation holds: Claude Code leaves out those without a result."""
@@ -81,19 +87,30 @@ class ModelProxy:
         except NanoClawError as error:  # the model can be asked all the same
             caller.complaints.warn("action.calls_unknown", reason=str(error))
 
-    async def _ask(self, request: web.Request, asked: ModelRequest, caller: Caller) -> web.StreamResponse:
+    async def _ask(self, request: web.Request, asked: ModelRequest, wish: Wish, caller: Caller) -> web.StreamResponse:
         answer: web.StreamResponse | None = None
         try:
-            async with self._provider.respond(asked) as response:
+            async with self._counted(asked, wish, caller) as tally, self._provider.respond(asked) as response:
+                if response.status < 300:  # what is refused costs nothing
+                    tally.begin(_content_type(response))
                 answer = web.StreamResponse(status=response.status, headers=_answer_headers(response))
                 await answer.prepare(request)
                 async for chunk in response.chunks:
-                    await answer.write(chunk)
+                    try:
+                        await answer.write(chunk)
+                    finally:  # it was paid for, also when nobody takes it any more
+                        tally.hear(chunk)
+                tally.end()
         except ModelUnavailable as error:
             return self._give_up(request, answer, caller, error)
         except ConnectionError as error:
             return self._give_up(request, answer, caller, ModelUnavailable(f"The connection broke: {error}"))
         return answer
+
+    def _counted(self, asked: ModelRequest, wish: Wish, caller: Caller) -> AbstractAsyncContextManager[Tally]:
+        if self._ledger is None or asked.path.endswith(_FREE):
+            return nullcontext(Tally())
+        return self._ledger.call(caller.identity, wish)
 
     def _give_up(
         self, request: web.Request, answer: web.StreamResponse | None, caller: Caller, reason: ModelUnavailable
@@ -110,19 +127,23 @@ def _result_of(key: str) -> bytes:
     return b'"tool_use_id":' + json.dumps(key, ensure_ascii=False).encode()
 
 
-def _checked(request: web.Request, body: bytearray) -> ModelRequest:
-    """The request as the provider may see it; the body is written anew, so that no parser reads it differently."""
+def _checked(request: web.Request, body: bytearray) -> tuple[ModelRequest, Wish]:
+    """The request as the provider may see it, and what it wishes for.
+
+    The body is written anew, so that no parser reads it differently.
+    """
     document = documents.read(body, SHAPE)
     body.clear()  # the new one takes its place
     if not isinstance(document, dict):
         raise ValueError("no object")
     check(document)
-    return ModelRequest(
+    asked = ModelRequest(
         path=request.path,
         query="beta=true" if request.query.get("beta") == "true" else "",
         headers=_passed_on(request.headers),
         body=json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"),
     )
+    return asked, Wish.of(document, len(asked.body))
 
 
 def check(document: Mapping[str, Any]) -> None:  # Any: JSON of a format that we do not own
@@ -176,6 +197,10 @@ def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     if allowed := [beta for beta in betas if beta and not _REFUSED_BETA.match(beta)]:
         kept["anthropic-beta"] = ",".join(allowed)
     return kept
+
+
+def _content_type(response: ModelResponse) -> str:
+    return next((value for name, value in response.headers.items() if name.lower() == "content-type"), "")
 
 
 def _answer_headers(response: ModelResponse) -> dict[str, str]:

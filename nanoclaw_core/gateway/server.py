@@ -25,6 +25,7 @@ from nanoclaw_core.gateway.model_proxy import ModelProxy
 from nanoclaw_core.gateway.parameters import UPLOAD
 from nanoclaw_core.gateway.refusals import RequestRefused, cut, refusal, refusal_of
 from nanoclaw_core.gateway.uploads import Uploads
+from nanoclaw_core.ledger.books import Ledger
 from nanoclaw_core.models import WorkerIdentity
 from nanoclaw_core.ports import Action, ActionCalls, Provider, WorkerEvents
 from nanoclaw_core.supervise import survive
@@ -59,6 +60,7 @@ class Gateway:
         actions: Sequence[Action[Any]],  # Any: each action has parameters of its own
         calls: ActionCalls,
         *,
+        ledger: Ledger | None = None,
         hello_within: float = 10.0,
     ) -> None:
         self._root = root.absolute()
@@ -74,7 +76,7 @@ class Gateway:
         application.router.add_post("/mcp", self._known(McpServer(actions, calls).serve))
         application.router.add_put(f"/files/{{upload:{UPLOAD.pattern}}}", self._known(Uploads(calls).serve))
         for path in provider.paths:
-            application.router.add_post(path, self._known(ModelProxy(provider, calls).serve))
+            application.router.add_post(path, self._known(ModelProxy(provider, calls, ledger).serve))
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=_FAREWELL)
 
     async def __aenter__(self) -> Self:

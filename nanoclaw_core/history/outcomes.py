@@ -125,6 +125,11 @@ def standing(connection: Connection, home: Path, message: Accepted) -> Standing:
         return Standing(message=message, outcomes=(waits,))
     if message.word == "ignored":
         return Standing(message=message, outcomes=(Outcome(agent="", session="", state=State.IGNORED, at=message.routed_at),))
+    if message.word == "answered":
+        itself = Outcome(
+            agent="", session="", state=State.DELIVERED, at=message.routed_at, reason="NanoClaw itself answered it"
+        )
+        return Standing(message=message, outcomes=(itself,))
     outcomes: list[Outcome] = []
     faults: list[str] = []
     for listener in history.listeners(connection, message):

@@ -121,6 +121,8 @@ def _routed(connection: Connection, message: Accepted, heard: Sequence[str]) -> 
         ears = history.ears(connection, message.address)
         why = "; ".join(_ear(agent, wiring) for agent, wiring in ears) or "no agent is wired to this chat"
         yield Moment(at=message.routed_at, kind="routed", text=f"no agent heard it: {why}")
+    elif message.word == "answered":
+        yield Moment(at=message.routed_at, kind="routed", text="NanoClaw itself answered it")
     elif message.word == "failed":
         yield Moment(at=message.routed_at, kind="routed", text="it could not be put into every mailbox, and the chat was told")
     else:

@@ -12,7 +12,7 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from nanoclaw_core.commands import calls_off
+from nanoclaw_core.commands import asks_for_usage, calls_off
 from nanoclaw_core.errors import InvalidPattern
 from nanoclaw_core.journal import Journal, JournalEntry
 from nanoclaw_core.mailbox import MailboxBroken, Mailboxes, NewRow
@@ -42,9 +42,12 @@ class _Heard:
     entry: JournalEntry
     echoes: list[Echo] = field(default_factory=list)
     failure: str | None = None
+    usage_of: tuple[str, ...] = ()  # the agent groups whose usage somebody asks for, instead of writing to them
 
     @property
     def outcome(self) -> str:
+        if self.usage_of:
+            return "answered"
         return "failed" if self.failure else "heard" if self.echoes else "ignored"
 
 
@@ -52,8 +55,9 @@ class _Heard:
 class Router:
     """One task that routes in the order of acceptance.
 
-    `wake` tells the workers that there is something to do, and `stop` that somebody wrote `/stop`; `tell` tells the plugins,
-    `refuse` the chat, by the id of its message. `answered` gets a question that was answered, its session's id and the answer.
+    `wake` tells the workers that there is something to do, and `stop` that somebody wrote `/stop`; `tell` tells the plugins.
+    `refuse` tells the chat, by the id of its message; `tell_usage` answers one, with what the agent groups of these ids spent.
+    `answered` gets a question that was answered, its session's id and the answer.
     """
 
     database: Database
@@ -64,6 +68,7 @@ class Router:
     wake: Wake
     stop: Wake
     refuse: Callable[[Address, str, str], Awaitable[None]]
+    tell_usage: Callable[[Address, str, Sequence[str]], Awaitable[None]]
     answered: Callable[[str, OutboundRow, str], Awaitable[None]]
     arrivals: Arrivals
     tell: Callable[[Event], None]
@@ -108,6 +113,10 @@ class Router:
         messages = [each.entry.message for each in said]
         wirings = await self.database.read(partial(_wirings, addresses={message.address for message in messages}))
         engaged = await to_thread.run_sync(_engaged, wirings, messages)
+        for number, (message, engaging) in enumerate(engaged):
+            if asks_for_usage(message):
+                said[number].usage_of = tuple(wiring.agent_group_id for wiring in engaging)
+                engaged[number] = (message, [])
         for each, found in zip(said, await self.database.write(partial(self._hearing, engaged=engaged)), strict=True):
             each.echoes = [Echo(session=session, message=each.entry.message) for session in found]
         for each in heard:
@@ -196,6 +205,8 @@ class Router:
         self.tell(Event(name="message.routed", at=self.clock.time(), data=data))
         if heard.failure:
             await self.refuse(address, heard.entry.message.message_id, _LOST.format(reason=heard.failure))
+        if heard.usage_of:
+            await survive("usage", self.tell_usage(address, heard.entry.message.message_id, heard.usage_of))
 
 
 def _mark(connection: Connection, sessions: Sequence[Session]) -> None:

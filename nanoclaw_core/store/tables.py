@@ -209,6 +209,56 @@ mounts = Table(
     UniqueConstraint("agent_group_id", "source"),
 )
 
+# The books name agents and sessions by id, without foreign keys: they outlive what they are about.
+_TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Float(53), nullable=False),
+    Column("day", Text, nullable=False),
+    Column("agent_group_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("task", Text),
+    Column("model", Text, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in _TOKENS),
+    Column("status", Text, nullable=False),
+    Column("cost", BigInteger),  # in billionths of a US dollar; null: unknown
+    Column("priced_as_of", Text),
+    CheckConstraint("status IN ('complete', 'incomplete')", name="status"),
+)
+Index("ix_model_calls_at", model_calls.c.at)
+
+model_days = Table(
+    "model_days",
+    metadata,
+    Column("day", Text, primary_key=True),
+    Column("agent_group_id", Text, primary_key=True),
+    Column("session_id", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("incomplete", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in _TOKENS),
+    Column("cost", BigInteger, nullable=False),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("agent_group_id", Text, primary_key=True),
+    Column("per_day", BigInteger),
+    Column("unit", Text, nullable=False),
+    Column("warn_percent", Integer, nullable=False),
+    Column("per_minute", Integer),
+    Column("day", Text, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+    Column("warned_on", Text),
+    CheckConstraint("unit IN ('usd', 'tokens')", name="unit"),
+)
+
 
 def insert_into(conn: Connection, table: Table) -> Insert:
     """An INSERT that knows ON CONFLICT, in the dialect of `conn`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from nanoclaw_core.ledger.books import BUDGET_WORDS
 from nanoclaw_core.models import Failure, FailureKind
 
 _MODEL = {
@@ -33,6 +34,9 @@ def of_failure(failure: Failure) -> str:
     """
     if failure.kind is FailureKind.INTERRUPTED:
         return STOPPED
+    _, ours, reason = failure.detail.partition(BUDGET_WORDS)
+    if ours and failure.status in (402, 429):
+        return f"⚠️ I could not answer. {ours}{reason}"
     cause = _MODEL.get(failure.status or 0, "The model provider could not be reached")
     if failure.kind is FailureKind.ENGINE:
         cause = "The agent's engine broke off; send your message again"

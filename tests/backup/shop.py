@@ -130,6 +130,7 @@ async def open_shop(home: Path, chats: Sequence[str] = CHATS) -> AsyncIterator[S
             wake=lambda _: None,
             stop=lambda _: None,
             refuse=_unheard,
+            tell_usage=_unheard,
             answered=_unanswered,
             arrivals=arrivals(home, clock, journal),
             tell=lambda _: None,
@@ -150,7 +151,7 @@ async def _unanswered(_session: str, _question: OutboundRow, label: str) -> None
     raise AssertionError(label)
 
 
-async def _unheard(_to: Address, _message_id: str, text: str) -> None:
+async def _unheard(_to: Address, _message_id: str, text: object) -> None:
     raise AssertionError(text)
 
 

@@ -18,6 +18,7 @@ import pytest
 from nanoclaw_core.builtins.demo import Demo
 from nanoclaw_core.errors import NanoClawError
 from nanoclaw_core.gateway.server import Gateway
+from nanoclaw_core.ledger.books import Ledger
 from nanoclaw_core.models import AgentGroup, OutboundFile, Progress, Sent, TurnEnd, WorkerIdentity
 from nanoclaw_core.ports import Action, ActionCall, Outcome, Provider, WorkerLink
 from nanoclaw_core.testing import FakeActionHost, Said
@@ -184,13 +185,17 @@ def short_folder() -> Iterator[Path]:
 def make_rig(short_folder: Path) -> MakeRig:
     @asynccontextmanager
     async def make(
-        provider: Provider | None = None, actions: Sequence[Action[Any]] = (), hello_within: float = 10.0
+        provider: Provider | None = None,
+        actions: Sequence[Action[Any]] = (),
+        hello_within: float = 10.0,
+        ledger: Ledger | None = None,
     ) -> AsyncIterator[Rig]:
         heard, calls = Heard(), Calls(folder=short_folder / "outbox")
         heard.storing.set()
         calls.folder.mkdir()
         root = short_folder / "workers"
-        async with Gateway(root, heard, provider or Demo(), actions, calls, hello_within=hello_within) as gateway:
+        more: Any = {"hello_within": hello_within, "ledger": ledger}
+        async with Gateway(root, heard, provider or Demo(), actions, calls, **more) as gateway:
             socket = await gateway.open(identity_of("w1")) / "gateway.sock"
             async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as client:
                 yield Rig(gateway, heard, calls, socket, client)

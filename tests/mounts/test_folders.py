@@ -34,7 +34,7 @@ class Yard:
         async def begin(channel: str) -> str:
             return channel
 
-        return await operations(self.house.database, self.house.clock, begin, self.folders)[method](params)
+        return await operations(self.house.database, self.house.clock, begin, self.folders, "UTC")[method](params)
 
     async def notices(self) -> list[str]:
         return [each["notice"] for each in listed(await self.house.database.read(all_mounts))]

@@ -27,6 +27,7 @@ async def desk(nanoclaw_home: Path) -> AsyncIterator[Desk]:
             wake=desk.woken.append,
             stop=desk.stopped.append,
             refuse=desk.refuse,
+            tell_usage=desk.tell_usage,
             answered=desk.answered,
             arrivals=arrivals(house.home, house.clock, journal, desk.channels),
             tell=desk.told.append,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -36,12 +37,16 @@ class Desk:
 
     channels: dict[str, Channel] = field(default_factory=dict)
     answers: list[tuple[str, int, str]] = field(default_factory=list)
+    asked_for_usage: list[tuple[str, int]] = field(default_factory=list)
 
     async def answered(self, session_id: str, question: OutboundRow, label: str) -> None:
         self.answers.append((session_id, question.seq, label))
 
     async def refuse(self, to: Address, message_id: str, text: str) -> None:
         self.said.append((to, text))
+
+    async def tell_usage(self, to: Address, message_id: str, agent_groups: Sequence[str]) -> None:
+        self.asked_for_usage.append((message_id, len(agent_groups)))
 
     async def route(self, *messages: InboundMessage) -> list[Any]:
         """Accept and route them; return what became of each."""

@@ -166,3 +166,15 @@ async def wire_another(desk: Desk) -> None:
         wire(agent_group_id=bob.id, engage_mode=EngageMode.PATTERN, pattern=".")
 
     await desk.house.database.write(change)
+
+
+async def test_who_asks_for_usage_is_answered_once_by_the_host_and_no_agent_hears_it(desk: Desk) -> None:
+    assert await desk.route(message("/usage"), message("@Andy /USAGE@andy_bot", id="m2")) == ["answered", "answered"]
+    assert desk.asked_for_usage == [("m1", 1), ("m2", 1)]
+    assert await desk.house.mailbox.waiting() == []
+
+
+@pytest.mark.parametrize("text", ["/usage please", "what is /usage?", "/usages", "/usage " * 100])
+async def test_words_about_usage_are_words(desk: Desk, text: str) -> None:
+    assert await desk.route(message(text)) == ["heard"]
+    assert desk.asked_for_usage == []

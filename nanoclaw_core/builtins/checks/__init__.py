@@ -19,6 +19,7 @@ def nanoclaw_checks() -> Iterable[Check]:
         Check(name="runtime", run=containers.check),
         Check(name="provider", run=setup.check_provider),
         Check(name="settings", run=setup.check_settings),
+        Check(name="prices", run=setup.check_prices),
         Check(name="plugins", run=setup.check_plugins),
         Check(name="packages", run=setup.check_packages),
         Check(name="home", run=home.check),

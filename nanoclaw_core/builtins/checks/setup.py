@@ -9,6 +9,7 @@ from anyio import to_thread
 
 from nanoclaw_core.builtins.checks.lines import fail, ok, warn
 from nanoclaw_core.errors import ModelUnavailable, NanoClawError
+from nanoclaw_core.ledger.prices import Prices, packaged
 from nanoclaw_core.models import PluginState
 from nanoclaw_core.packages.lockfile import lock_path, wheel_path
 from nanoclaw_core.packages.notice import compare
@@ -76,6 +77,17 @@ async def check_settings(context: CheckContext) -> AsyncIterator[CheckResult]:
         yield warn("settings", line, "correct it where it is set")
     if not wrong:
         yield ok("settings", "every NANOCLAW_ variable that is set is known")
+
+
+async def check_prices(context: CheckContext) -> AsyncIterator[CheckResult]:
+    """The home's price table, and how old the one is that counts without it."""
+    prices = Prices(context.home)
+    fault = await to_thread.run_sync(prices.check, abandon_on_cancel=True)
+    if fault:
+        yield warn("prices", str(fault), "correct it as docs/settings.md shows, or remove it: it counts at once")
+        return
+    own = f", and the home's own of {prices.as_of} before it" if prices.as_of else ""
+    yield ok("prices", f"the packaged table of {packaged().as_of} counts{own}")
 
 
 async def check_plugins(context: CheckContext) -> AsyncIterator[CheckResult]:
