@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -22,6 +23,14 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def guards(nanoclaw_environment_guard: None, nanoclaw_network_guard: None, nanoclaw_loop_guard: None) -> None:
     """No test leaves this machine, changes the environment for the next one, or blocks the event loop."""
+
+
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """Commands that a test runs in this process set it, as they do in theirs."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session", autouse=True)
