@@ -167,10 +167,12 @@ def leaks(samples: Sequence[Sample]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.soak", description="Look for what grows in a host.")
     parser.add_argument("--turns", type=int, default=4000, metavar="N", help="how long (default: 4000 turns)")
-    turns = parser.parse_args().turns
+    parser.add_argument("--mailboxes", type=int, default=box._OPEN, metavar="N", help="how many stay open (default: as ever)")
+    options = parser.parse_args()
+    box._OPEN = options.mailboxes  # type: ignore[misc]  # a limit that a short run comes to as well
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     keep_memory_together()  # as `nanoclaw serve` does
-    samples = anyio.run(_collect, turns)
+    samples = anyio.run(_collect, options.turns)
     table = Table()
     for field in fields(Sample):
         table.add_column(field.name, justify="right")
